@@ -67,7 +67,10 @@ class Metrics(Utility):
         if (gap := self.gap) is not None:
             lines.append(f"distance to members less distance to non-members: {gap.gap:.4g}")
         for one in self.copies or []:
-            lines.append(f"copies of members by {one.features}: {one.found.copies} of {one.n_generated} generated images")
+            lines.append(
+                f"copies of members by {one.features}: {one.found.copies} of {one.n_generated} generated images; "
+                f"at {one.control.n} images a side {one.control.members.copies}, where chance explains {one.control.heldout.copies}"
+            )
         return "\n".join([*lines, *(f"not measured: {said}" for said in self.missing or [])])
 
 

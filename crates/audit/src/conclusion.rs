@@ -7,6 +7,7 @@
 use dualmd_record::sets::SetTest;
 use dualmd_record::utility::Copying;
 
+use crate::format::grouped;
 use crate::measure::FAMILY_ALPHA;
 use crate::report::{AttackResult, Conclusion, Finding, Measurement, ModelReport, Report, View};
 
@@ -127,6 +128,11 @@ pub fn tells_apart(test: &SetTest, looks: usize) -> bool {
     test.p_value * looks as f64 <= FAMILY_ALPHA
 }
 
+/// Can a test tell two sets apart at all? With few permutations even the smallest p-value they allow is too large.
+pub fn can_tell(test: &SetTest, looks: usize) -> bool {
+    looks as f64 / (test.permutations as f64 + 1.0) <= FAMILY_ALPHA
+}
+
 /// The tests of whole sets that tell members and non-members of a model apart.
 pub fn told_apart(model: &ModelReport, looks: usize) -> Vec<&SetTest> {
     tests(model).filter(|t| tells_apart(t, looks)).collect()
@@ -140,6 +146,18 @@ pub fn copied(model: &ModelReport) -> Option<&Copying> {
         .iter()
         .filter(clearly)
         .max_by_key(|c| beyond(c))
+}
+
+/// The two counts that the conclusion on copies rests on: generated images that pass for copies of members, and those that do so by
+/// chance, as copies of as many images that no model saw. One wording for every place that names them.
+pub fn copies_in_words(copying: &Copying) -> String {
+    let control = &copying.control;
+    format!(
+        "{} of {} generated images pass for copies of training images, where chance explains {}",
+        grouped(control.members.copies as i64),
+        grouped(control.drawn.unwrap_or(copying.n_generated) as i64),
+        grouped(control.heldout.copies as i64)
+    )
 }
 
 /// Copies of members less copies of as many images that no model saw.

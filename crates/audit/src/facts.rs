@@ -5,6 +5,9 @@ use serde_json::Value;
 use crate::format::{grouped, significant};
 use crate::report::Report;
 
+/// How long an audit holds, by the rule of the guide (section 6): no number of it says until when.
+pub const HOLDS: &str = "How long this holds: the audit is about these weights and these images. Repeat it after another training, with other data, or when stronger attacks are known. No date of expiry follows from its numbers.";
+
 /// Name of the run; of an audit the names of its folders without the way to them, which the command has.
 pub fn run_name(report: &Report) -> String {
     let name = report.run.get("name").and_then(Value::as_str);

@@ -100,6 +100,19 @@ pub fn significant(value: f64) -> String {
     format!("{value:.*}", (2 - magnitude).max(0) as usize)
 }
 
+/// A p-value with at most two significant digits: `0.001`, `0.011`, `0.24`, and `<0.0001` below that.
+pub fn p_value(p: f64) -> String {
+    if p < 0.0001 {
+        return "<0.0001".into();
+    }
+    let digits = (1 - p.log10().floor() as i32).clamp(0, 8) as usize;
+    let text = format!("{p:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// A count that may be an average: whole numbers without decimals, others with three significant digits.
 pub fn count(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 9e15 {
@@ -201,6 +214,8 @@ mod tests {
         assert_eq!(significant(0.012345), "0.0123");
         assert_eq!(significant(1234.0), "1,234");
         assert_eq!(significant(12.345), "12.3");
+        let p_values = [0.001, 0.0108, 0.743, 0.5, 1.0, 0.00004].map(p_value);
+        assert_eq!(p_values, ["0.001", "0.011", "0.74", "0.5", "1", "<0.0001"]);
         assert_eq!(grouped(35_746_307), "35,746,307");
         assert_eq!(seconds(250.0), "4 min 10 s");
         assert_eq!(fpr_name(0.001), "0.1 %");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use dualmd_names::Part;
+use dualmd_record::controls::Controls;
 use serde_json::{Map, Value};
 
 use crate::disk::is_plain_name;
@@ -46,7 +47,10 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         ..RunFiles::default()
     };
     for (label, _, files) in read {
-        if all.controls.is_none() {
+        // The images are the same, so one control speaks for all: one that voids its audit, if there is any.
+        let worse =
+            files.controls.as_ref().is_some_and(voids) && !all.controls.as_ref().is_some_and(voids);
+        if all.controls.is_none() || worse {
             all.controls = files.controls;
         }
         let said = |m: &String| format!("{label}: {m}");
@@ -78,6 +82,12 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         }
     }
     assemble(all)
+}
+
+/// Does the blind baseline of these controls void an audit?
+fn voids(controls: &Controls) -> bool {
+    let blind = controls.blind_baseline.clone();
+    blind.is_some_and(|b| crate::controls::blind(b).outcome == "void")
 }
 
 fn refused(problem: &str, remedy: &str) -> AuditError {

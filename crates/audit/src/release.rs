@@ -7,7 +7,7 @@
 use dualmd_names::ModelKind;
 use dualmd_stats::OperatingPoint;
 
-use crate::conclusion::{self, copied, told_apart};
+use crate::conclusion::{self, copied, copies_in_words, told_apart};
 use crate::format::{counted, fpr_name, grouped, rate};
 use crate::measure::{lowest_measurable, minimum_detectable_auc};
 use crate::report::{
@@ -219,12 +219,17 @@ pub fn finding_in_words(report: &Report, of: &ModelVerdict) -> &'static str {
     }
 }
 
-/// The members found at the lowest rate of false alarms from 1 in 100 upwards that can be measured.
-pub fn found(points: &[OperatingPoint]) -> Option<Found> {
+/// The point at the lowest rate of false alarms from 1 in 100 upwards that can be measured.
+pub fn counted_at(points: &[OperatingPoint]) -> Option<&OperatingPoint> {
     let asked = points
         .iter()
         .filter(|p| p.measurable && p.fpr > 0.0099 && p.fpr < 1.0);
-    let point = asked.min_by(|a, b| a.fpr.total_cmp(&b.fpr))?;
+    asked.min_by(|a, b| a.fpr.total_cmp(&b.fpr))
+}
+
+/// The members found at that rate.
+pub fn found(points: &[OperatingPoint]) -> Option<Found> {
+    let point = counted_at(points)?;
     Some(Found {
         found: point.tp,
         total: point.n_members,
@@ -286,14 +291,9 @@ fn advise(
         );
     }
     if let Some(copying) = copied(model) {
-        let (own, others) = (&copying.control.members, &copying.control.heldout);
         return (
             Advice::Withhold,
-            format!(
-                "The model generates copies of training images: {}, where as many unseen images explain {}.",
-                grouped(own.copies as i64),
-                grouped(others.copies as i64)
-            ),
+            format!("The model generates copies: {}.", copies_in_words(copying)),
         );
     }
     let drawn = |name: &str| name.starts_with("generated");
@@ -305,7 +305,7 @@ fn advise(
             Advice::IfNoSecret,
             format!(
                 "No single image is told apart, but the training images taken together are (p = {}).",
-                crate::format::significant(test.p_value)
+                crate::format::p_value(test.p_value)
             ),
         );
     }

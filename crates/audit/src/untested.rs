@@ -68,8 +68,9 @@ pub fn not_tested(report: &Report) -> Vec<String> {
             .collect();
         if let Some(largest) = rates.iter().copied().reduce(f64::max) {
             out.push(format!(
-                "False-alarm rates of {} and below: with {n} non-members they cannot be measured ({} would be needed).",
+                "False-alarm rates of {} and below: with {} non-members they cannot be measured ({} would be needed).",
                 fpr_name(largest),
+                grouped(n as i64),
                 grouped((1.0 / largest).ceil() as i64)
             ));
         }
@@ -132,7 +133,7 @@ fn attacks(report: &Report) -> Vec<String> {
             "any model"
         };
         out.push(format!(
-            "Attacks not run on {models}: {}. Nothing in this report says what they would find; why, and what each costs, stands below the tables of attacks.",
+            "Attacks not run on {models}: {}. Nothing in this report says what they would find. Why they were not run, and what each would cost, stands below the tables of attacks.",
             // Some of them have commas of their own.
             never.join("; ")
         ));
@@ -180,7 +181,7 @@ pub fn trainings(report: &Report) -> String {
     let repeated = |m: &ModelReport| report.repeated.iter().any(|r| r.base == m.base());
     let attacked = || report.models.iter().filter(|m| m.attacks_run() > 0);
     if !attacked().any(&repeated) {
-        return "Other trainings: one training of each model was audited, and the intervals cover the choice of images, not of seeds.".into();
+        return "Other trainings: one training of each model was audited. The intervals cover the choice of images, and not what another training with another seed would give.".into();
     }
     let once: Vec<String> = attacked()
         .filter(|m| !repeated(m))

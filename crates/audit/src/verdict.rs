@@ -2,10 +2,12 @@
 
 use dualmd_names::Defense;
 
-use crate::conclusion::{self, copied, families, half_that_leaks, set_looks, told_apart};
+use crate::conclusion::{
+    self, copied, copies_in_words, families, half_that_leaks, set_looks, told_apart,
+};
 use crate::format::{
-    counted, grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words,
-    significant,
+    counted, grouped, interval, list, p_value, percent_in_words, percent_interval, rate,
+    rate_in_words,
 };
 use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::release::{self, is_product};
@@ -164,7 +166,7 @@ fn strongest_against_strongest(model: &ModelReport, baseline: &ModelReport) -> O
         Released::Weights => "",
     };
     Some(format!(
-        "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}{with}.",
+        "Compared with {}: the strongest attack has AUC {auc} here ({own}) and {reference} there ({theirs}){with}.",
         subject(baseline)
     ))
 }
@@ -205,22 +207,19 @@ fn beside(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> Vec<Str
     text
 }
 
-/// That members and non-members are told apart as a whole.
+/// That members and non-members are told apart as a whole, and by how many tests; the table of whole sets names them.
 fn whole_set(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> Option<String> {
-    let tests: Vec<String> = told_apart(model, looks)
-        .iter()
-        .map(|t| {
-            format!(
-                "{} (p = {})",
-                t.title.trim_end_matches('?'),
-                significant(t.p_value)
-            )
-        })
-        .collect();
-    if tests.is_empty() {
-        return None;
-    }
-    let told = match conclusion {
+    let told = told_apart(model, looks);
+    let largest = told.iter().map(|t| t.p_value).reduce(f64::max)?;
+    let p = match told.len() {
+        1 => format!("p = {}", p_value(largest)),
+        _ => format!("p at most {}", p_value(largest)),
+    };
+    let by = match conclusion::tests(model).count() {
+        1 => format!("by the one test of whole sets ({p})"),
+        n => format!("by {} of {n} tests of whole sets ({p})", told.len()),
+    };
+    let said = match conclusion {
         Conclusion::Images { .. } | Conclusion::OneHalf { .. } => {
             "The set as a whole is told from unseen images too"
         }
@@ -228,18 +227,16 @@ fn whole_set(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> Opti
             "The set as a whole: yes, the training images taken together are told from unseen ones"
         }
     };
-    Some(format!("{told}: {}.", tests.join("; ")))
+    Some(format!("{said}, {by}."))
 }
 
 /// That what the model draws holds copies.
 fn copies(model: &ModelReport) -> Option<String> {
     let c = copied(model)?;
     Some(format!(
-        "Copies: {} of {} generated images pass for training images ({}), where as many unseen images explain {}.",
-        grouped(c.control.members.copies as i64),
-        grouped(c.control.drawn.unwrap_or(c.n_generated) as i64),
-        c.features,
-        grouped(c.control.heldout.copies as i64)
+        "Copies: {}, compared by {}.",
+        copies_in_words(c),
+        c.features
     ))
 }
 
@@ -253,7 +250,7 @@ fn seeds(report: &Report, model: &ModelReport) -> Option<String> {
         .find(|a| a.attack == strongest.attack)?;
     let s = attack.auc.summary;
     Some(format!(
-        "Over {} trainings with different seeds the AUC of {} is {} on average ({} between trainings).",
+        "Over {} trainings with different seeds the AUC of {} is {} on average (95 % interval of that mean {}).",
         s.n,
         attack.title,
         rate_in_words(s.mean),
@@ -304,29 +301,31 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
         ),
         None => String::new(),
     };
-    let strongest = match model.attacks_run() {
-        1 => format!("{} (the only attack run{judged})", best.title),
-        n => format!("the strongest of {n} attacks ({}{judged})", best.title),
+    let (strongest, of) = match model.attacks_run() {
+        1 => (
+            format!("{}, the only attack run{judged},", best.title),
+            "95 % interval",
+        ),
+        n => (
+            format!("The strongest of {n} attacks is {}{judged}. It", best.title),
+            WIDENED,
+        ),
     };
     let found = match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
         Some(p) if p.measurable => format!(
-            " and, at 1 false alarm in 100, finds {} of {} members, where guessing finds {}",
+            " At 1 false alarm in 100 it finds {} of {} members; guessing finds {}.",
             grouped(p.tp as i64),
             grouped(m.n_members as i64),
             release::by_guessing(p.fpr * m.n_members as f64)
         ),
         Some(_) => format!(
-            "; how many it finds at 1 false alarm in 100 cannot be measured with {} non-members",
+            " How many it finds at 1 false alarm in 100 cannot be measured with {} non-members.",
             grouped(m.n_nonmembers as i64)
         ),
         None => String::new(),
     };
-    let chosen = match model.attacks_run() {
-        1 => "",
-        _ => ", widened for the choice among them",
-    };
     format!(
-        "{} {does}: {strongest} ranks a random {} above a random non-member {} of the time (95 % interval {}{chosen}){found}.",
+        "{} {does}. {strongest} ranks a random {} above a random non-member {} of the time ({of} {} %).{found}",
         attacker(&best.access, &subject(model)),
         member_of(model),
         percent_in_words(m.auc),
@@ -338,16 +337,16 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
     let n = model.attacks_run();
     let which = match n {
         1 => format!(
-            "the one attack run here ({}) did no better than chance (AUC {}, {})",
+            "the one attack run here ({}) did no better than chance: AUC {} (95 % interval {})",
             best.title,
             rate(m.auc),
             interval(m.auc_ci)
         ),
         n => format!(
-            "none of the {n} attacks run here did better than chance (largest: {}, AUC {}, {}, widened for the choice among them)",
-            best.title,
+            "none of the {n} attacks run here did better than chance. The largest AUC is {} ({WIDENED} {}), of {}",
             rate(m.auc),
-            interval(m.auc_ci_adjusted)
+            interval(m.auc_ci_adjusted),
+            best.title
         ),
     };
     format!(
@@ -382,7 +381,7 @@ fn one_half(model: &ModelReport) -> Option<String> {
         )
     });
     Some(format!(
-        "one half of the members leaks by itself: {} reaches AUC {} ({WIDENED} {}) on the members of {}{found}. Over all members together it does not show (largest AUC {}, {}, {}).",
+        "one half of the members leaks by itself: {} reaches AUC {} ({WIDENED} {}) on the members of {}{found}. Over all members together it does not show: the largest AUC is {} ({WIDENED} {}), of {}.",
         result.title,
         rate(m.auc),
         interval(m.auc_ci_adjusted),

@@ -407,7 +407,7 @@ fn check(dir: &Path, report: &Report, models: &[(&str, &str, Planted)]) {
         .iter()
         .any(|m| m.2.copies.is_some_and(|(m, o)| m > o + 20));
     if models.iter().any(|m| m.2.copies.is_some()) {
-        assert_eq!(text.contains("Most beyond the control:"), clear);
+        assert_eq!(text.contains("Most beyond chance:"), clear);
     }
 }
 
@@ -547,7 +547,8 @@ fn every_model_that_could_be_released_has_its_line() {
     );
     for (line, subject) in report.verdict.summary.iter().zip(released) {
         assert!(line.contains(subject), "{subject}: {line}");
-        let compared = line.contains("Strongest attack against strongest attack: AUC ");
+        let compared =
+            line.contains("Compared with the undefended model: the strongest attack has AUC ");
         assert_eq!(compared, subject != "the undefended model", "{line}");
     }
     // Six models with two families each, but for the teachers, which are judged on one half; 1 - 0.95^10.

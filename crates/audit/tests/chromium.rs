@@ -333,9 +333,9 @@ mod needs_chromium {
                 assert!(console(&log).is_empty(), "{name}: {log}");
                 assert_eq!(size(&shot), (1280, 900));
             }
-            // All folded parts opened: nothing is wider than the window, and what was asked or the reason why there is no verdict is in
-            // the first screen.
-            let script = "const first = document.querySelector('.question, .void p').getBoundingClientRect();
+            // All folded parts opened: nothing is wider than the window, and what to do is in the first screen, or the reason why there is no
+            // verdict, or what was asked where an earlier version advised nothing.
+            let script = "const first = (document.querySelector('.answer') || document.querySelector('.void p, .question')).getBoundingClientRect();
                 for (const d of document.querySelectorAll('details')) d.open = true;
                 document.body.dataset.probe = [innerWidth, document.documentElement.scrollWidth, Math.round(first.bottom)].join('|');";
             for width in [360, 390, 1280] {
@@ -351,7 +351,7 @@ mod needs_chromium {
                 );
                 assert!(
                     first < 800,
-                    "{name} at {width}: the first sentence ends at {first}"
+                    "{name} at {width}: what to do ends at {first}"
                 );
             }
             let frame = folder.join("phone.html");

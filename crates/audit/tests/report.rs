@@ -53,13 +53,15 @@ fn the_verdict_says_what_the_numbers_say() {
         .tp;
     for part in [
         "An attacker who holds the weights of the undefended model tells a training image from an unseen one",
-        "the strongest of 6 attacks (SimA)",
-        &format!("at 1 false alarm in 100, finds {found} of 64 members"),
-        "Against the DistillMD student none of the 6 attacks run here did better than chance (largest: ",
+        "from an unseen one. The strongest of 6 attacks is SimA. It ranks a random member above a random non-member ",
+        &format!(
+            "At 1 false alarm in 100 it finds {found} of 64 members; guessing finds less than 1."
+        ),
+        "Against the DistillMD student none of the 6 attacks run here did better than chance. The largest AUC is ",
         "With 64 members, leaks below AUC 0.60 would not have been seen.",
         "Pooling hides a difference between the halves (SecMI: AUC",
-        "Strongest attack against strongest attack: AUC",
-        "here, more than 0.999 (SimA) against the undefended model.",
+        "Compared with the undefended model: the strongest attack has AUC ",
+        " and more than 0.999 there (SimA).",
     ] {
         assert!(summary.contains(part), "`{part}` is missing in\n{summary}");
     }
@@ -67,21 +69,19 @@ fn the_verdict_says_what_the_numbers_say() {
     let pair = report.verdict.summary.iter();
     let pair = pair
         .filter(|line| line.contains("the DualMD pair"))
-        .find_map(|line| line.split_once("Strongest attack against strongest attack: "))
+        .find_map(|line| line.split_once("Compared with the undefended model: "))
         .expect("compared")
         .1;
     assert!(
-        pair.contains("(Nearest image) here, ")
-            && pair.contains(
-                "(Nearest image) against the undefended model, both by generated images alone."
-            ),
+        pair.contains(" here (Nearest image) and ")
+            && pair.contains(" there (Nearest image), both by generated images alone."),
         "{pair}"
     );
     let not_tested = report.verdict.not_tested.join("\n");
     for part in [
         "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs); fluctuation under crops (PFAMI)",
         "gradients of the loss, all timesteps at once (GSA1); gradients of the loss, timestep by timestep (GSA2); shadow models (LiRA); the loss against a reference model; the difference of the two teachers",
-        "repeated partial generation against a pair (appendix A.5 of the DualMD paper); distance to generated images in the features of another network; the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find; why,",
+        "repeated partial generation against a pair (appendix A.5 of the DualMD paper); distance to generated images in the features of another network; the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find. Why they were not run, and",
         "(grey-box): no attack of this kind was run.",
         "Whole sets of images: no test",
         "one training of each model was audited",
@@ -427,11 +427,24 @@ fn copies_stand_beside_what_unseen_images_score() {
         "above 0.810",
         "below 0.810",
         "16 % (11–20)",
-        "40 of 256 generated images against 2.",
-        "which 1.5 % of such images pass",
+        "40 of 256 generated images pass for copies of training images, where chance explains 2.",
+        "a threshold that 1.5 % of real images of the other side pass",
     ] {
         assert!(page.contains(part), "`{part}` is missing");
     }
+    // Two thresholds, two numbers: each says which it is, and the verdict has that of the first.
+    let text = plain(&page);
+    let row = "sscd-512 40 of 256 2 41 of 256 16 % (11–20) 7 above 0.810 cosine";
+    assert!(text.contains(row), "{text}");
+    let named = "held against all images by a threshold of its own";
+    assert!(text.contains(named), "{text}");
+    assert!(
+        text_of(&report, "baseline").contains(
+            "Copies: 40 of 256 generated images pass for copies of training images, where chance explains 2, compared by sscd-512."
+        ),
+        "{}",
+        text_of(&report, "baseline")
+    );
     assert!(!page.contains("own image, members"));
     let json: Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).expect("report"))
@@ -448,7 +461,7 @@ fn copies_stand_beside_what_unseen_images_score() {
     let page =
         std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
     assert!(page.contains("own image, members") && page.contains("0.610"));
-    assert!(page.contains("count is clearly beyond its control"));
+    assert!(page.contains("count is clearly beyond what chance explains"));
 }
 
 #[test]
@@ -658,6 +671,54 @@ fn read_json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("read")).expect("json")
 }
 
+/// A comparison is void where one of its audits is, whichever comes first.
+#[test]
+fn a_comparison_with_a_void_audit_is_void() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for dir in &dirs {
+        common::run_folder(dir.path());
+    }
+    let compared = |order: [usize; 2]| {
+        let named = order.map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+        dualmd_audit::compare(&named, serde_json::Map::new()).expect("compared")
+    };
+    assert!(compared([0, 1]).verdict.void.is_none());
+    common::void(dirs[1].path());
+    for order in [[0, 1], [1, 0]] {
+        assert!(compared(order).verdict.void.is_some(), "{order:?}");
+    }
+}
+
+/// The strongest attack on a model at one threshold: whom it calls a training image, and whom it does not.
+#[test]
+fn calls_are_counted_four_ways() {
+    let (dir, report) = fixture();
+    let strongest = report.models[0].strongest().expect("attacked");
+    let measured = strongest.view(report.models[0].primary).expect("scores");
+    let mut points = measured.tpr_at_fpr.iter();
+    let p = points.find(|p| p.fpr == 0.01).expect("1 %");
+    assert!(p.tp > 60 && p.fp <= 5, "{p:?}");
+    let text = plain(&page_of(dir.path(), &report));
+    let (_, table) = text
+        .split_once("Right and wrong calls of the strongest attack")
+        .expect("the table");
+    let row = format!(
+        "Undefended model {} {} {} {} {}",
+        strongest.title,
+        p.tp,
+        64 - p.tp,
+        p.fp,
+        512 - p.fp
+    );
+    assert!(table.contains(&row), "{row} in\n{table}");
+    // A teacher is judged on its own half.
+    assert!(table.contains("Teacher 1 on D1 SimA "), "{table}");
+    // A void report counts nobody.
+    let mut void = report.clone();
+    void.verdict.void = Some("the sets differ".into());
+    assert!(!page_of(dir.path(), &void).contains("Right and wrong calls"));
+}
+
 /// Every kind of attacker has a row with the strongest attack of that kind, and one that was not tested says so.
 #[test]
 fn who_could_do_it() {
@@ -742,6 +803,8 @@ fn bounds_on_epsilon() {
         "No attack on as many images could have shown more than",
         "no upper bound is implied",
         "At δ = 0.00001 and 95 % confidence",
+        // Of 32 members and 256 non-members; rounded down to one decimal.
+        "No attack on as many images could have shown more than 4.1.",
         "Not applicable. Members and non-members were drawn in fixed numbers",
         "--set data.method=coin-flip",
     ] {
@@ -951,8 +1014,8 @@ fn whole_sets_are_shown_and_impossible_p_values_are_not() {
     let text = plain(&page_of(dir.path(), &report));
     for part in [
         "Compared for DistillMD student: residuals at t = 200.",
-        "0.00400 of 999 told apart",
-        "0.410 of 999 not told apart",
+        "0.004 of 999 told apart",
+        "0.41 of 999 not told apart",
         "How often k images of one person prove that they were used",
     ] {
         assert!(text.contains(part), "`{part}` is missing");
@@ -1135,7 +1198,7 @@ fn privacy_stands_beside_quality_where_both_were_measured() {
         .and_then(|t| t.split("</section>").next())
         .expect("the figure is there");
     for part in [
-        "gives no more away: Ordinary distillation (by ",
+        "Dominated: Ordinary distillation (by ",
         "Not dominated: ",
         "DualMD pair stands where its own images put it and is not counted as better than another model: whoever holds its two models is at AUC ",
         "excess Fréchet distance",

@@ -717,6 +717,11 @@ fn an_experiment_with_several_seeds_has_a_frontier() {
     }
     // At fewer steps it is the undefended model still: on its line, and in no row.
     assert!(!table.contains("| short "), "{table}");
+    // The images have their own name, and not that of the experiment's file.
+    assert!(
+        table.contains("| fashion ") && !table.contains("| own.toml "),
+        "{table}"
+    );
     let numbers = json(&out.join("frontier.json"));
     assert_eq!(
         (&numbers["scale"], &numbers["seeds"]),

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::markdown::{code, table, text};
 use crate::{called, corrected, found, of_name, said, strongest, version, whom};
-use dualmd_audit::facts::{date, plan, run_name};
-use dualmd_audit::format::{grouped, interval, list, percent_interval, rate, significant};
+use dualmd_audit::conclusion::{can_tell, copies_in_words, set_looks, told_apart};
+use dualmd_audit::facts::{HOLDS, date, plan, run_name};
+use dualmd_audit::format::{grouped, interval, list, p_value, percent_interval, rate, significant};
 use dualmd_audit::release;
 use dualmd_audit::report::{AttackResult, Report};
 
@@ -357,10 +358,17 @@ fn further(report: &Report) -> String {
     for model in &report.models {
         let name = text(&called(model));
         if let Some(sets) = model.sets.as_ref().filter(|s| !s.tests.is_empty()) {
-            let looks = dualmd_audit::conclusion::set_looks(&report.models);
-            let told = dualmd_audit::conclusion::told_apart(model, looks);
+            let looks = set_looks(&report.models);
+            let told = told_apart(model, looks);
             let answer = match told.is_empty() {
-                true => format!("{name}: no, by {} tests", sets.tests.len()),
+                true => {
+                    let able = sets.tests.iter().filter(|t| can_tell(t, looks)).count();
+                    let unable = match sets.tests.len() - able {
+                        0 => String::new(),
+                        n => format!("; {n} more had too few permutations to tell"),
+                    };
+                    format!("{name}: not seen, by {able} tests{unable}")
+                }
                 false => {
                     let tests: Vec<String> = told
                         .iter()
@@ -368,7 +376,7 @@ fn further(report: &Report) -> String {
                             format!(
                                 "{} (p = {})",
                                 text(t.title.trim_end_matches('?')),
-                                significant(t.p_value)
+                                text(&p_value(t.p_value))
                             )
                         })
                         .collect();
@@ -384,12 +392,10 @@ fn further(report: &Report) -> String {
             rows.push((
                 "Copies among generated images",
                 format!(
-                    "{name}, by {}: {} of {} pass for training images (95 % interval {} %), where as many unseen images explain {}",
+                    "{name}, by {}: {} (95 % interval of the former share {} %)",
                     text(&c.features),
-                    grouped(c.control.members.copies as i64),
-                    grouped(c.control.drawn.unwrap_or(c.n_generated) as i64),
-                    percent_interval(c.control.members.share_ci),
-                    grouped(c.control.heldout.copies as i64)
+                    copies_in_words(c),
+                    percent_interval(c.control.members.share_ci)
                 ),
             ));
         }
@@ -454,6 +460,9 @@ fn limits(report: &Report) -> String {
     }
     part("What a reader must know of these numbers", notes);
     part("What was missing", report.missing.clone());
-    out.push_str("Successful tests are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55). The audit is about these weights and these images, at this date.\n");
+    out.push_str("Successful tests are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55).\n");
+    if verdict.void.is_none() {
+        out.push_str(&format!("\n{HOLDS}\n"));
+    }
     out
 }

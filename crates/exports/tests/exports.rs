@@ -492,6 +492,7 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
         "tells a training image from an unseen one",
         "Can the training images taken together be recognised?",
         "- Attacks not run on any model",
+        "\nHow long this holds: the audit is about these weights and these images. Repeat it after another training,",
         "| Auditor |  |  |  |",
         "| Data-protection officer |  |  |  |",
     ] {
@@ -525,6 +526,7 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     let void = annex(&void());
     assert!(void.contains("**This audit is void.") && void.contains("None: the audit is void."));
     assert!(!void.contains("found at 1 false alarm"), "{void}");
+    assert!(!void.contains("How long this holds"), "{void}");
     let hostile = annex(&hostile());
     assert!(!hostile.contains("\n# h"), "{hostile}");
     let bars = |line: &str| line.replace("\\|", "").matches('|').count();

@@ -20,8 +20,13 @@ pub fn frontier(
 ) -> Result<Option<PathBuf>> {
     let own = runs.iter().map(|run| read(run.seed, &run.folder));
     let own: Result<Vec<_>> = own.collect();
+    let own = own?;
+    let source = own
+        .first()
+        .and_then(|run| run.plan["data"]["source"].as_str());
+    let images = image_set(source, name);
     let evidence = Evidence {
-        sets: vec![Set::of(name, name, own?)],
+        sets: vec![Set::of(&images, &images, own)],
     };
     let mut all = evidence.sets.iter().flat_map(|s| &s.runs);
     let text_to_image = all.any(|run| run.plan["model"]["text"] == true);
@@ -57,4 +62,29 @@ pub fn frontier(
         sets: sets.to_vec(),
     };
     outcome.write(&place).map(Some)
+}
+
+/// What the images of a run are called: the source that its plan names, of a folder the last part; the experiment where no plan says.
+fn image_set(source: Option<&str>, experiment: &str) -> String {
+    let last = source.and_then(|s| s.trim_end_matches('/').rsplit('/').next());
+    last.filter(|name| !name.is_empty())
+        .unwrap_or(experiment)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_set;
+
+    #[test]
+    fn an_image_set_has_its_own_name_and_not_that_of_the_experiments_file() {
+        assert_eq!(image_set(Some("fashion"), "mine.toml"), "fashion");
+        assert_eq!(
+            image_set(Some("data/chest#train"), "mine.toml"),
+            "chest#train"
+        );
+        assert_eq!(image_set(Some("photos/train/"), "mine.toml"), "train");
+        assert_eq!(image_set(None, "mine.toml"), "mine.toml");
+        assert_eq!(image_set(Some(""), "mine.toml"), "mine.toml");
+    }
 }

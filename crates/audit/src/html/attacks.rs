@@ -4,7 +4,7 @@ use dualmd_stats::OperatingPoint;
 use maud::{Markup, html};
 
 use super::{chip, draw, figure, term};
-use crate::format::{count, fpr_name, grouped, interval, joined, list, rate, seconds, significant};
+use crate::format::{count, fpr_name, grouped, interval, joined, list, rate, seconds};
 use crate::release;
 use crate::report::Chosen;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
@@ -18,6 +18,7 @@ pub fn section(report: &Report) -> Markup {
             h2 { "What each attack found" }
             (figure("wide", table(report, &attacks), caption(report)))
             (super::attackers::table(report))
+            (super::counts::table(report))
             div.secondary { (partial(report)) }
             (chosen(report))
             div.secondary { (agreement(report)) }
@@ -97,7 +98,7 @@ fn caption(report: &Report) -> Markup {
         @if inverted > 0 { ", " (inverted) " rank members below non-members" }
         " (filled marks; after correction for the number of attacks on each model). "
         "The large number is the " (term("auc", "AUC")) " on all images that the attack scored. Under it stands its 95 % interval, of this attack alone: the first screen has " (term("intervals", "wider ones")) ". "
-        "The scale goes from 0 to 1 with chance in the middle. k/n: members found at 1 false alarm in 100. The strongest attack on each model is bold."
+        "Under an attack's name: what it needs (black-box generated images, grey-box queries, white-box the weights), and how often it calls the network for one image. The scale goes from 0 to 1 with chance in the middle. k/n: members found at 1 false alarm in 100. The strongest attack on each model is bold."
     }
 }
 
@@ -233,7 +234,7 @@ fn p_value(p: f64) -> String {
     if p < 0.001 {
         "<0.001".into()
     } else {
-        significant(p)
+        crate::format::p_value(p)
     }
 }
 
@@ -328,12 +329,12 @@ fn agreement(report: &Report) -> Markup {
             h3 { "Do the attacks agree on whom they find?" }
             div.scroll { table.plain data-sortable="" {
                 thead { tr {
-                    th scope="col" { "Model" } th.n scope="col" { "by ≥ 1 attack" } th.n scope="col" { "by ≥ 2" } th.n scope="col" { "by all" } th.n scope="col" { "non-members by ≥ 1" }
+                    th scope="col" { "Model" } th.n scope="col" { "members" small { "found by 1 attack or more" } } th.n scope="col" { "members" small { "by 2 or more" } } th.n scope="col" { "members" small { "by all" } } th.n scope="col" { "non-members" small { "taken for members by 1 or more" } }
                 } }
                 tbody { @for (m, a) in &rows { tr {
                     th scope="row" { (m.title) }
                     td.n { (a.by_one) "/" (a.n_members) } td.n { (a.by_two) "/" (a.n_members) }
-                    td.n { (a.by_all) "/" (a.n_members) small { " of " (a.attacks) } } td.n { (a.nonmembers_by_one) "/" (a.n_nonmembers) }
+                    td.n { (a.by_all) "/" (a.n_members) small { (a.attacks) " attacks" } } td.n { (a.nonmembers_by_one) "/" (a.n_nonmembers) }
                 } } }
             } }
             p.caption { "Members found at 1 false alarm in 100 per attack, among the images that all these attacks scored. A member that every attack finds is exposed whatever the attacker prefers; the last column is the price: non-members that at least one attack takes for members." }
@@ -471,6 +472,7 @@ fn operating_points(report: &Report) -> Markup {
     html! {
         details {
             summary { "All operating points, with counts and exact intervals" }
+            p { "Balanced accuracy: the mean of the shares of members and of non-members that the best threshold decides rightly. That threshold is picked on these very images, so guessing reads a little above 0.5. TPR at 1 %: the share of members found where at most 1 % of the non-members are called members." }
             p.on-paper { "What is about one half alone is left out on paper: it is in findings.csv." }
             p.filter hidden {
                 label { "Model " select #filter { option value="" { "all" } @for m in &report.models { option { (m.title) } } } }
@@ -480,7 +482,7 @@ fn operating_points(report: &Report) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="All operating points" {
                 table.plain #points data-sortable="" {
                     thead { tr {
-                        th scope="col" { "Model" } th scope="col" { "Attack" } th scope="col" { "Members" } th.n scope="col" { "AUC" } th.n scope="col" { "95 % interval" small { "widened" } } th.n scope="col" { "bal. acc." }
+                        th scope="col" { "Model" } th scope="col" { "Attack" } th scope="col" { "Members" } th.n scope="col" { "AUC" } th.n scope="col" { "95 % interval" small { "widened" } } th.n scope="col" { "balanced accuracy" }
                         @for fpr in crate::measure::FPRS { th.n scope="col" { "TPR at " (fpr_name(fpr)) } }
                         th.n scope="col" { "time" } th scope="col" { "Finding" }
                     } }

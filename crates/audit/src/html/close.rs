@@ -3,7 +3,7 @@
 use dualmd_record::Words;
 use maud::{Markup, html};
 
-use crate::format::{interval, rate, significant};
+use crate::format::{interval, p_value, rate};
 use crate::report::Report;
 
 /// Would the audit have seen a leak where there is none?
@@ -33,11 +33,11 @@ pub fn controls(report: &Report) -> Markup {
                     @match &report.controls.blind_baseline {
                         None => { p { strong { "Not run. " } "Nothing rules out that members and non-members differ in something that has nothing to do with the model (file format, size, source)." } }
                         Some(b) => {
-                            p.figure { (rate(b.auc)) small { " AUC, " (interval(b.auc_ci)) } }
+                            p.figure { (rate(b.auc)) small { " AUC, 95 % interval " (interval(b.auc_ci)) } }
                             p { strong { (match &*b.outcome { "void" => "Void. ", "warning" => "Warning. ", _ => "Passed. " }) }
                                 @match &*b.outcome {
                                     "void" => { "A classifier that never saw the model separates the two image sets." }
-                                    "warning" => { "A classifier that never saw the model does slightly better than chance; read small leaks below with care." }
+                                    "warning" => { "A classifier that never saw the model does slightly better than chance; read small leaks with care." }
                                     _ => { "A classifier that never saw the model cannot tell members from non-members." }
                                 }
                             }
@@ -46,7 +46,7 @@ pub fn controls(report: &Report) -> Markup {
                             @if !b.families.is_empty() {
                                 p.caption { "By what it looked at: "
                                     @for (i, f) in b.families.iter().enumerate() { @if i > 0 { ", " } (f.name) " " (rate(f.auc)) " (" (interval(f.auc_ci)) ")" @if f.telling { " telling" } }
-                                    "." @if let Some(p) = b.p_value { " Chance of this or more if membership means nothing: " (significant(p)) "." }
+                                    "." @if let Some(p) = b.p_value { " Chance of this or more if membership means nothing: " (p_value(p)) "." }
                                 }
                             }
                             p.caption { "Rule, fixed in advance: "
@@ -62,10 +62,10 @@ pub fn controls(report: &Report) -> Markup {
                     @match &report.controls.null {
                         None => { p { strong { "Not run." } } }
                         Some(n) => {
-                            p.figure { (rate(n.auc)) small { " mean AUC, " (interval(n.auc_ci)) } }
+                            p.figure { (rate(n.auc)) small { " mean AUC, 95 % of the draws in " (interval(n.auc_ci)) } }
                             p { strong { @if n.passed { "Passed. " } @else { "Failed. " } }
-                                "With membership drawn anew " (crate::format::grouped(n.redraws as i64)) " times, the strongest attack (" (attack(&n.attack)) " on " (title(&n.model)) ") is at chance; theory gives " (interval(n.expected_ci)) " for these sample sizes." }
-                            p.caption { @if n.p_value < 0.0015 { "None of the redraws is as far from 0.5 as the true labels." } @else { "Share of redraws as far from 0.5 as the true labels: " (significant(n.p_value)) "." } " Seed " (n.seed) "." }
+                                "Who is a member was drawn by lot, " (crate::format::grouped(n.redraws as i64)) " times. So the strongest attack (" (attack(&n.attack)) " on " (title(&n.model)) ") must be at chance, and " @if n.passed { "it is" } @else { "it is not" } ". In theory 95 % of the draws lie in " (interval(n.expected_ci)) " with so many images." }
+                            p.caption { @if n.p_value < 0.0015 { "No draw is as far from 0.5 as the true labels are." } @else { "Share of draws as far from 0.5 as the true labels: " (p_value(n.p_value)) "." } " Seed " (n.seed) "." }
                         }
                     }
                 }
@@ -116,6 +116,11 @@ pub fn how_to_read() -> Markup {
             "set",
             "Only the set as a whole",
             "No attack tells a single image from an unseen one, but a test of whole sets tells all members together from non-members: that these images were used can be shown, which of them cannot.",
+        ),
+        (
+            "p",
+            "p",
+            "The chance of a difference at least this large if membership made none. Small means that luck is a poor explanation. It is no chance that the model leaks.",
         ),
         (
             "epsilon",

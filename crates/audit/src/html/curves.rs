@@ -243,7 +243,7 @@ pub fn training_section(report: &Report) -> Markup {
         @if !models.is_empty() && high > 0.0 {
             section #training {
                 h2 { "What training did" }
-                p.lede { "The gap between the two lines is what the attacks live on." }
+                p.lede { "The loss says how badly a model predicts the noise that was added to an image. Held-out images are images that it was not trained on. The attacks live on the gap between the two lines." }
                 ul.legend {
                     li { svg width="34" height="12" aria-hidden="true" { path.curve.members d="M0 6H34" {} } "members" }
                     li { svg width="34" height="12" aria-hidden="true" { path.curve.nonmembers d="M0 6H34" {} } "held-out (dashed)" }
@@ -293,9 +293,9 @@ fn loss_caption(model: &ModelReport) -> Markup {
     };
     html! {
         @if end.heldout > end.member {
-            "At the end held-out images cost " (significant(end.heldout / end.member)) " times the loss of members (" (significant(end.member)) " against " (significant(end.heldout)) ")."
+            "At the end the loss on held-out images (" (significant(end.heldout)) ") is " (significant(end.heldout / end.member)) " times that on members (" (significant(end.member)) ")."
         } @else {
-            "At the end members cost no less than held-out images (" (significant(end.member)) " against " (significant(end.heldout)) ")."
+            "At the end the loss on members (" (significant(end.member)) ") is no smaller than that on held-out images (" (significant(end.heldout)) ")."
         }
     }
 }

@@ -1,20 +1,34 @@
 //! Lower bounds on epsilon, repeated trainings, tests of whole sets, and what public codes would have printed.
 
 use dualmd_record::Words;
+use dualmd_record::sets::SetTest;
 use maud::{Markup, html};
 
-use crate::conclusion::{set_looks, tells_apart};
-use crate::format::{fpr_name, interval, list, rate, significant};
+use super::term;
+use crate::conclusion::{can_tell, set_looks, tells_apart};
+use crate::format::{fpr_name, interval, list, p_value, rate, significant};
 use crate::report::{
     Chosen, Combined, Conclusion, EpsilonBound, ModelReport, OneRun, RepeatedAttack, Report, Sets,
 };
 
-/// A lower bound: `0` where nothing is proved, else three digits.
+/// A bound, rounded down to one decimal: more digits would be those of chance. `0` where it is below 0.1.
 fn epsilon(value: f64) -> String {
-    if value > 0.0 {
-        significant(value)
-    } else {
-        "0".into()
+    let tenths = (value * 10.0 + 1e-9).floor();
+    match tenths >= 1.0 {
+        true => format!("{:.1}", tenths / 10.0),
+        false => "0".into(),
+    }
+}
+
+/// The bound of a model: with more digits where it contradicts what the training claims, since rounded down it might not.
+fn at_least(model: &ModelReport, bound: &EpsilonBound) -> String {
+    let contradicted = claim(model).is_some_and(|(claimed, tighter, delta)| {
+        let against = |epsilon| refuted(bound, epsilon, delta);
+        against(claimed) || tighter.is_some_and(against)
+    });
+    match contradicted {
+        true => significant(bound.lower),
+        false => epsilon(bound.lower),
     }
 }
 
@@ -47,24 +61,25 @@ pub fn epsilon_section(report: &Report) -> Markup {
                 p.lede {
                     "Differential privacy puts a number, ε, on how much one image may change what a training gives away. The odds of any outcome change by a factor of at most e" sup { "ε" } ": "
                     "2.7 for ε = 1, 20 for ε = 3. Smaller is more private. An attack that works refutes every ε below some value. That value is given here. "
-                    "0 means that no ε is refuted, and not that nothing was found: what was found stands in the verdict, and to refute an ε takes more; no upper bound is implied by any number here."
+                    "0 means that no ε is refuted, and not that nothing was found: what was found stands in the verdict, and to refute an ε takes more. All bounds are from below; no upper bound is implied by any number here."
                 }
                 @if !lines.is_empty() { ul.lines { @for (m, attack, b) in &lines { li {
-                    strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) " on one half of the images: " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
+                    strong { (m.title) } ": ε is at least " strong { (at_least(m, b)) } " (" (attack) " on one half of the images: " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
                     @if b.lower <= 0.0 { (refutes_nothing(report.conclusion(&m.name))) }
+                    @else if b.lower < 0.1 { "A bound below 0.1 is mostly chance. " }
                     "No attack on as many images could have shown more than " (epsilon(b.ceiling)) "."
                     @if let Some((claimed, tighter, delta)) = claim(m) {
-                        " DP-SGD claims that it is at most " strong { (epsilon(claimed)) } " (at δ = " (delta) ")"
+                        " DP-SGD claims that it is at most " strong { (significant(claimed)) } " (at δ = " (delta) ")"
                         @if refuted(b, claimed, delta) { ": " strong { "the attack contradicts that" } ", so mechanism or accounting is at fault, or the images are not independent trials." }
                         @else if let Some(tighter) = tighter.filter(|t| refuted(b, *t, delta)) {
-                            "; the PRV accountant finds at most " (epsilon(tighter)) ": " strong { "the attack contradicts that" } ", so mechanism or accounting is at fault, or the images are not independent trials."
+                            "; the PRV accountant finds at most " (significant(tighter)) ": " strong { "the attack contradicts that" } ", so mechanism or accounting is at fault, or the images are not independent trials."
                         }
                         @else { "; what lies between the two is not known." }
                     }
                 } } } }
                 (claims(report))
                 p.caption {
-                    "At δ = " (delta) " and 95 % confidence. Attack and threshold (1 false alarm in 100) were chosen on one half of the images. The counts are from the other half, so the choice does not flatter them. "
+                    "At δ = " (delta) " and 95 % confidence. Bounds are rounded down to one decimal; " code { "findings.csv" } " has all digits. δ is the chance with which the guarantee may fail. Attack and threshold (1 false alarm in 100) were chosen on one half of the images. The counts are from the other half, so the choice does not flatter them. "
                     "The images are treated as independent trials of the training, although they were trained on together: an indication and no proof. The audit by coin flips below needs no such assumption."
                     @if let Some(most) = too_large(report, delta) { " " strong { "Note. " } "With " (most) " members a δ above " (significant(1.0 / most as f64)) " would allow to publish one of them whole: choose a smaller one (audit.delta)." }
                 }
@@ -127,7 +142,7 @@ fn claims(report: &Report) -> Markup {
                     }
                     (number(p.delta))
                     @match bound {
-                        Some(b) => { td.n data-value=(b.lower) { (epsilon(b.lower)) } td.n { (b.delta) } }
+                        Some(b) => { td.n data-value=(b.lower) { (at_least(m, b)) } td.n { (b.delta) } }
                         None => { td.n { "no bound" } td.n { "-" } }
                     }
                     (number(p.noise_multiplier)) (number(p.sampling_rate)) td { (p.accountant.as_deref().unwrap_or("not recorded")) }
@@ -287,19 +302,29 @@ pub fn sets_section(report: &Report) -> Markup {
                         tbody { @for (m, s) in &tested { @for t in &s.tests { tr {
                             th scope="row" { (m.title) } td.wrap { (t.title) @if !t.what.is_empty() { small { (t.what) } } }
                             td.n { (t.members) } td.n { (t.nonmembers) } td.n data-value=(t.statistic) { (significant(t.statistic)) }
-                            td.n data-value=(t.p_value) { (significant(t.p_value)) small { "of " (t.permutations) } }
-                            td { (if tells_apart(t, looks) { "told apart" } else { "not told apart" }) }
+                            td.n data-value=(t.p_value) { (p_value(t.p_value)) small { "of " (t.permutations) } }
+                            td { (outcome(t, looks)) }
                         } } } }
                     } }
                     p.caption {
                         (sets_told(&tested, looks)) " "
-                        "Permutation tests: p is the share of random divisions that differ as much. Told apart: p at most 0.05 divided by the " (looks) " tests of this table. "
+                        "Permutation tests: " (term("p", "p")) " is the share of random divisions that differ as much. Told apart: p at most 0.05 divided by the " (looks) " tests of this table. "
+                        @if tested.iter().flat_map(|(_, s)| &s.tests).any(|t| !can_tell(t, looks)) { "Cannot tell: with so few random divisions no p is as small as that. " }
                         "Such a test speaks of the sets, not of any one image: where it tells them apart and no attack does, the images were used, and who among them cannot be said. One that sees nothing takes nothing back of what an attack finds. "
                         @for (m, s) in &tested { @if let Some(text) = s.features.as_ref().and_then(features) { "Compared for " (m.title) ": " (text) ". " } }
                     }
                 }
             }
         }
+    }
+}
+
+/// What a test says: one whose p-value cannot be small enough says nothing.
+fn outcome(test: &SetTest, looks: usize) -> &'static str {
+    match (tells_apart(test, looks), can_tell(test, looks)) {
+        (true, _) => "told apart",
+        (false, true) => "not told apart",
+        (false, false) => "cannot tell",
     }
 }
 
@@ -453,5 +478,36 @@ pub fn compat_section(report: &Report) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_rounded_down_to_one_decimal() {
+        let shown = [0.0, 0.04, 0.1, 0.933, 3.9396, 4.0].map(epsilon);
+        assert_eq!(shown, ["0", "0", "0.1", "0.9", "3.9", "4.0"]);
+    }
+
+    #[test]
+    fn a_test_with_few_divisions_cannot_tell() {
+        let test = |p_value, permutations| SetTest {
+            name: "fréchet".into(),
+            title: String::new(),
+            what: String::new(),
+            members: 24,
+            nonmembers: 24,
+            statistic: 64.2,
+            p_value,
+            permutations,
+        };
+        // 1 in 100 is above 0.05 / 14, and is the smallest that 99 divisions allow.
+        assert_eq!(outcome(&test(0.01, 99), 14), "cannot tell");
+        assert_eq!(outcome(&test(0.01, 99), 5), "told apart");
+        assert_eq!(outcome(&test(0.4, 99), 5), "not told apart");
+        assert_eq!(outcome(&test(0.011, 999), 14), "not told apart");
+        assert_eq!(outcome(&test(0.001, 999), 14), "told apart");
     }
 }

@@ -6,7 +6,7 @@ use super::{chip_of, draw, figure, term};
 use crate::format::{interval, list, rate};
 use crate::release;
 use crate::report::{
-    Advice, Conclusion, Finding, Measurement, ModelReport, Release, Released, Report, Verdict, View,
+    Advice, Conclusion, Finding, Measurement, ModelReport, Release, Released, Report, View,
 };
 use crate::words::capital;
 
@@ -19,7 +19,37 @@ pub fn asked(report: &Report) -> Markup {
     html! {
         div.asked {
             p.question { "Can someone who already has a picture find out whether " (which) " was trained on it?" }
+            (answer(report))
             p { "Such a person needs the picture itself and one of three things: images that the model generated, a way to let it work on pictures of their own (queries), or its weights. Whoever has the weights can do all of it. Being found means that the picture was in the training set, with all that this says about the person on it." }
+        }
+    }
+}
+
+/// What to do, before anything that explains it: one line for each advice, with the models that it is for where there are several.
+fn answer(report: &Report) -> Markup {
+    let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
+    for own in report
+        .verdict
+        .models
+        .iter()
+        .filter(|m| !m.advice.is_empty())
+    {
+        let mut models = report.models.iter();
+        let model = models.find(|m| m.name == own.model);
+        let title = model.map_or_else(|| own.model.clone(), |m| m.title.clone());
+        match lines.iter_mut().find(|line| line.0 == own.advice) {
+            Some(line) => line.1.push(title),
+            None => lines.push((&own.advice, vec![title])),
+        }
+    }
+    html! {
+        @if !lines.is_empty() {
+            div.answer {
+                p { "What to do, by " (term("advice", "rules of thumb")) ", none of which makes a model safe:" }
+                ul { @for (advice, models) in &lines { li {
+                    strong { (advice) } @if report.models.len() > 1 { " " (list(models)) "." }
+                } } }
+            }
         }
     }
 }
@@ -63,7 +93,7 @@ pub fn overview(report: &Report) -> Markup {
         div.overview-grid {
             div.gap {} div.gap {} div.gap {}
             div.scale aria-hidden="true" { span { "0" } span { "chance 0.5" } span { "AUC 1" } }
-            @for (model, lines) in &for_release { (of_release(v, model, lines, &report.models)) }
+            @for (model, lines) in &for_release { (of_release(model, lines, &report.models)) }
             @if !others.is_empty() { div.title { strong { @if unjudged { "Strongest attacks" } @else { "Not for release" } } } }
             @for (model, _) in others {
                 @if let Some((best, m)) = model.strongest().and_then(|r| Some((r, r.view(model.primary)?))) {
@@ -81,26 +111,18 @@ pub fn overview(report: &Report) -> Markup {
         html! {
             (caption) " One circle per attack, placed by its " (term("auc", "AUC")) ": how often it ranks a random training image above a random unseen one. 0.5 is guessing, 1 is certainty. "
             "The strongest is drawn large. Intervals here are " (term("intervals", "widened")) " for the choice among the attacks; the table further down has those of each attack alone. "
-            "\"Finds\": members found at 1 " (term("found", "false alarm")) " in 100, so that at most 1 in 100 unseen images is taken for a member"
+            (term("member", "Members")) " are training images. \"Finds\": how many of them are found at 1 " (term("found", "false alarm")) " in 100, so that at most 1 in 100 unseen images is taken for a member"
             @if report.verdict.releases.iter().any(|r| release::other_rate(r).is_some()) { ", or at as many as the line says" }
-            ". " @if halves { (term("halves", "D1 and D2")) " are the two halves of the members. " }
-            "What to do follows " (term("advice", "rules of thumb")) "; none of them makes a model safe."
+            "." @if halves { " " (term("halves", "D1 and D2")) " are the two halves of the members." }
         },
     )
 }
 
-/// One model: what to do with it, and its three lines.
-fn of_release(
-    v: &Verdict,
-    model: &ModelReport,
-    lines: &[&Release],
-    models: &[ModelReport],
-) -> Markup {
-    let own = v.models.iter().find(|m| m.model == model.name);
+/// One model: its three lines, and why each advises what it does.
+fn of_release(model: &ModelReport, lines: &[&Release], models: &[ModelReport]) -> Markup {
     html! {
         div.title {
             strong { (model.title) }
-            @if let Some(own) = own { span.advice { (own.advice) } }
             details.because { summary { "Why" } ul { @for line in lines { li { strong { (line.what.title()) ": " } (line.because) } } } }
         }
         @for line in lines {

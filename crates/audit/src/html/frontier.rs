@@ -119,8 +119,8 @@ pub fn section(report: &Report) -> Markup {
     let caption = html! {
         (finding(&points)) " "
         (pairs(&points, &report.verdict.releases))
-        "Upwards: more is given away (AUC of the strongest attack on each model, with its 95 % interval, widened for the choice among the attacks; the dashed line is guessing). "
-        "To the right: worse images (excess Fréchet distance by the features " code { (utility.features) }
+        "Upwards: more is given away, by the AUC of the strongest attack on each model. Its 95 % interval is widened for the choice among the attacks; the dashed line is guessing. "
+        "To the right: worse images, by the Fréchet distance of generated images to real ones minus that between real ones (excess; features " code { (utility.features) }
         @if let Some(n) = utility.equal_n { ", " (grouped(n as i64)) " images a side" }
         "). The intervals do not cover the choice of the images that the distance was measured on."
     };
@@ -180,7 +180,7 @@ fn finding(points: &[Point]) -> String {
         ),
     };
     format!(
-        "Dominated, which is that another model draws images at least as good and gives no more away: {}. Not dominated: {}.{luck}",
+        "Dominated: {}. There the other model draws images at least as good and gives no more away. Not dominated: {}.{luck}",
         list(&dominated),
         list(&free)
     )

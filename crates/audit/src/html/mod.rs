@@ -7,6 +7,7 @@ mod attackers;
 mod attacks;
 mod close;
 mod copies;
+mod counts;
 mod curves;
 mod draw;
 mod evidence;

@@ -40,6 +40,7 @@ pub fn section(report: &Report) -> Markup {
                 " So an image that an attack points at may be one that this model generated, or one like it, and was never trained on. The numbers above hold where no audited image was "
                 "generated. Whoever looks for members among images of unknown origin has to rule that out first."
             }
+            details { summary { "Own images under every attack" }
             div.scroll { table.plain data-sortable="" {
                 thead { tr {
                     th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "False alarms" }
@@ -57,6 +58,7 @@ pub fn section(report: &Report) -> Markup {
                 } }
             } }
             p.caption { "The first generated images of each model, as many as the table says, scored exactly as the audited ones. The threshold is that of the attack: so many false alarms among the non-members." }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::conclusion::{set_looks, told_apart};
 use crate::disk::Png;
 use crate::files::{Pictured, ShownPair};
 use crate::findings::NEARER;
-use crate::format::{count, grouped, percent, percent_interval, significant};
+use crate::format::{count, grouped, p_value, percent, percent_interval, significant};
 use crate::report::{ModelReport, Report, View};
 
 /// Bytes of pictures a page may carry, so that it stays a file one can mail (base64 adds a third).
@@ -133,13 +133,6 @@ fn pairs(model: &ModelReport, nearest: &Nearest, told: bool, embed: &Embedder) -
         distance(a).total_cmp(&distance(b))
     });
     let reference = &nearest.heldout_reference;
-    let near = reference.q05.map(|q| {
-        nearest
-            .pairs
-            .iter()
-            .filter(|p| p.distance.is_some_and(|d| d < q))
-            .count()
-    });
     let body = html! {
         h4 { (model.title) }
         div.pairs { @for shown in order.iter().take(PAIRS) { @let pair = &shown.pair; div.pair {
@@ -158,9 +151,8 @@ fn pairs(model: &ModelReport, nearest: &Nearest, told: bool, embed: &Embedder) -
     };
     let caption = html! {
         (equally_many(model, nearest, told))
-        @if let (Some(near), Some(q05)) = (near, reference.q05) {
-            (near) " of the " (nearest.pairs.len()) " nearest of them come nearer to a training image than 95 % of unseen images do (" (short(q05)) ")"
-            @if let Some(median) = reference.median { "; the median unseen image lies at " (short(median)) } "."
+        @if let (Some(q05), Some(median)) = (reference.q05, reference.median) {
+            "Shown are those that come nearest to a training image. For comparison: half of the unseen images lie further than " (short(median)) " from every training image, and 95 % further than " (short(q05)) "."
         }
     };
     figure("nearest", body, caption)
@@ -182,7 +174,7 @@ fn equally_many(model: &ModelReport, nearest: &Nearest, told: bool) -> Markup {
                 @else if model.primary != View::Pooled { "Against the members of both halves: " }
                 @else { "No nearer to training images than to as many unseen ones, as far as this can be told: " }
                 "median distance " (short(e.median_members)) " against " (short(e.median_others)) " to the nearest of " (grouped(e.n as i64)) " of either kind; "
-                (percent(e.share)) " (" (percent_interval(e.share_ci)) ") of " (grouped(e.generated as i64)) " generated images lie nearer to a member, where chance is 50 %; p = " (significant(e.p_value)) ". "
+                (percent(e.share)) " of " (grouped(e.generated as i64)) " generated images lie nearer to a member, where chance is 50 % (95 % interval " (percent_interval(e.share_ci)) " %; p = " (p_value(e.p_value)) "). "
             }
             (None, Some((member, heldout))) => {
                 "Median distance " (short(member)) " to the nearest member and " (short(heldout)) " to the nearest unseen image"
@@ -215,7 +207,7 @@ fn exposed(report: &Report, embed: &Embedder) -> Markup {
     html! {
         @if !report.exposed.is_empty() {
             h3 { "Most exposed members" }
-            p.lede { "These training images score highest. If they show persons, treat this page like the images themselves." }
+            p.lede { "These training images score highest. " @if report.exposed.iter().any(|e| e.attack == "mean rank") { "Mean rank: where an image stands among all that were scored, averaged over the attacks; 1 is above every other. " } "If they show persons, treat this page like the images themselves." }
             @for model in &report.models {
                 @let list = ranked(report, &model.name);
                 @if !list.is_empty() {

@@ -117,6 +117,6 @@
   measure();
 
   addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll(".notes details, .because, #edpb details")) folded.open = true;
+    for (const folded of document.querySelectorAll(".notes details, details.private, .because, #edpb details")) folded.open = true;
   });
 })();

@@ -91,7 +91,7 @@ fn images(report: &Report) -> Markup {
                 " real ones that no model saw, by the features " code { (first.features) } ". A distance depends on the features and on the number of images, and is FID only with "
                 code { "inception-2048" } "; compare within this table. "
                 @if let Some(n) = first.equal_n { "At equal n: generated against real and, in small print, real against real images, " (grouped(n as i64)) " a side. " }
-                "Real against real is what a perfect model would score with as few images; the excess over it is the model's own. Gap to members: distance to members minus that to as many others. Below 0 what it draws lies nearer to what it learnt from."
+                "Real against real is what a perfect model would score with as few images; the excess over it is the model's own. KID: another distance between the two sets, with its standard error. Precision: the share of generated images that look like real ones. Recall: the share of real images that the model could have drawn. Gap to members: distance to members minus that to as many others. Below 0 what it draws lies nearer to what it learnt from."
                 @if !missing.is_empty() { " Not measured: " (missing.join("; ")) "." }
             }
         }
@@ -152,7 +152,7 @@ fn utility_caption(rows: &[&ModelReport]) -> Markup {
             None => { "No losses were recorded. " }
         }
         @if rows.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.ranks.is_some())) { "Ranks: processes that trained the model together. " }
-        "An epoch is a pass over the images that the model itself was trained on: a teacher makes twice as many with the same steps. A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Attack calls: calls of the network by all attacks together, one image each."
+        "An epoch is a pass over the images that the model itself was trained on: a teacher makes twice as many with the same steps. A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Loss: how badly the model predicts the noise in an image; held-out images are images that it was not trained on. Peak MB: memory of the training. Attack calls: calls of the network by all attacks together, one image each; those saved were shared by several attacks."
     }
 }
 
@@ -208,6 +208,9 @@ pub fn section(report: &Report) -> Markup {
     html! {
         section #settings {
             h2 { "Settings" }
+            @if let Some(command) = plan(report, "/command") {
+                p.repeat { "To repeat: " code { (command) } }
+            }
             div.facts-grid {
                 (definitions("Data and split", &data))
                 (definitions("Model and training", &model))

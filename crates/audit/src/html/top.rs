@@ -3,13 +3,13 @@
 use maud::{Markup, html};
 
 use super::{chip, first, term};
-use crate::facts::{date, plan};
+use crate::facts::{HOLDS, date, plan};
 use crate::format::grouped;
-use crate::release::finding_in_words;
+use crate::release::{finding_in_words, is_product};
 use crate::report::{Finding, ModelReport, Report};
 use crate::verdict::instead;
 
-/// Title block: what, when, by which version, how to repeat it.
+/// Title block: what, when, by which version.
 pub fn head(report: &Report, name: &str) -> Markup {
     let mut facts = Vec::new();
     match report.models.as_slice() {
@@ -33,7 +33,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
     // Of a report that may leave the house nothing is known of a place but that there was one.
     if let Some(source) = plan(report, "/data/source").filter(|s| !s.contains('<')) {
         let size = plan(report, "/data/image_size")
-            .map(|s| format!(" at {s}×{s}"))
+            .map(|s| format!(" at {s}×{s} pixels"))
             .unwrap_or_default();
         facts.push(format!("{source}{size}"));
     }
@@ -52,12 +52,12 @@ pub fn head(report: &Report, name: &str) -> Markup {
                 p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
             @if report.images_left_out {
-                p.private { strong { "This page was made without pictures." } " Left out of it and of " code { "report.json" } ": pictures, texts, names and scores of single images, the most exposed members, and where folders and files lie. The name of the audit and those of its models stay, and may be the last part of a folder's name: rename that folder before the audit where it says who is shown. Counts, rates and intervals are all there. The audit's own folder still has everything, and is as confidential as the training images." }
+                details.private { summary { strong { "This page was made without pictures." } " What that leaves out, and what not" }
+                    p { "Left out of it and of " code { "report.json" } ": pictures, texts, names and scores of single images, the most exposed members, and where folders and files lie. Counts, rates and intervals are all there." }
+                    p { "The name of the audit and those of its models stay, and may be the last part of a folder's name: rename that folder before the audit where it says who is shown. The audit's own folder still has everything, and is as confidential as the training images." }
+                }
             }
-            p.on-paper { "On paper the folded parts, the cards of the models, " @if exposed { "whether the attacks agree, and the most exposed members" } @else { "and whether the attacks agree" } " are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
-            @if let Some(command) = plan(report, "/command") {
-                p.repeat { "To repeat: " code { (command) } }
-            }
+            p.on-paper { "On paper the folded parts" @if exposed { ", whether the attacks agree, and the most exposed members" } @else { " and whether the attacks agree" } " are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
         }
     }
 }
@@ -84,6 +84,7 @@ pub fn verdict(report: &Report) -> Markup {
                     }
                     @for sentence in &v.summary { p { (sentence) } }
                     @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) " (" (term("families", "more")) ")" } }
+                    @if v.void.is_none() { p.caption { (HOLDS) } }
                 }
                 @if v.void.is_none() {
                     div.unsaid {
@@ -93,9 +94,9 @@ pub fn verdict(report: &Report) -> Markup {
                 }
             }
             (notes(report))
-            @if v.void.is_none() {
-                div.models {
-                    @for mv in &v.models {
+            @if v.void.is_none() && !v.models.is_empty() {
+                details.cards { summary { "Every model by itself" @if report.models.iter().any(|m| !is_product(m)) { ", those not for release too" } }
+                    div.models { @for mv in &v.models {
                         @if let Some(model) = report.models.iter().find(|m| m.name == mv.model) {
                             article class=(if mv.finding == Finding::Leak { "leaks" } else { "" }) {
                                 h3 { (model.title) " " (chip(mv.finding, finding_in_words(report, mv))) }
@@ -103,7 +104,7 @@ pub fn verdict(report: &Report) -> Markup {
                                 p { (mv.text) }
                             }
                         }
-                    }
+                    } }
                 }
             }
         }
@@ -131,10 +132,10 @@ fn notes(report: &Report) -> Markup {
     }
     html! {
         div.notes {
-            @for w in first { p { strong { "Note. " } (w) } }
+            @for w in first { (note(w)) }
             @if !rest.is_empty() {
                 details { summary { (rest.len()) " more " (if rest.len() == 1 { "note" } else { "notes" }) }
-                    @for w in rest { p { strong { "Note. " } (w) } } }
+                    @for w in rest { (note(w)) } }
             }
             @if !report.missing.is_empty() {
                 details { summary { (missing) (report.missing.len()) }
@@ -142,6 +143,11 @@ fn notes(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// A note as a sentence: some come without a stop.
+fn note(text: &str) -> Markup {
+    html! { p { strong { "Note. " } (text) @if !text.ends_with(['.', '!', '?']) { "." } } }
 }
 
 /// What a model is, in a few words.
