@@ -10,6 +10,7 @@
 //! | [`parameters`] | what an attack was run with, in `scores/MODEL.json` and `report.json` |
 //! | [`utility`] | `utility/MODEL.json` |
 //! | [`training`] | `models/MODEL/training.json`, `logs/MODEL.jsonl` |
+//! | [`recipe`] | how a training is set, in `training.json` |
 //! | [`split`] | `split.json` |
 //! | [`samples`] | `nearest.json`, `prompts.json`, `drawn.json` in `samples/MODEL/` |
 //! | [`sets`] | `sets/MODEL.json` |
@@ -60,6 +61,7 @@ pub mod number;
 pub mod parameters;
 pub mod plan;
 pub mod prepared;
+pub mod recipe;
 pub mod run_check;
 pub mod samples;
 pub mod schemas;

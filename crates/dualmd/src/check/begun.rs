@@ -3,7 +3,7 @@
 use crate::choices::{self, CaptionChoice};
 use crate::engine::Engine;
 use crate::plan::{Job, JobKind, Plan};
-use crate::stages::lesson::{distill_of, routing, train_of};
+use crate::stages::lesson::{distill_of, train_of};
 use crate::stages::{RunFolder, text};
 use anyhow::{Context, Result, bail};
 use dualmd_data::stream;
@@ -86,7 +86,7 @@ pub(super) fn recipe(
     steps: u64,
     teachers: Vec<Box<dyn Denoiser>>,
 ) -> Result<Box<dyn Recipe>> {
-    let (seed, routing) = (job.seed, routing(distill_of(plan, job)));
+    let (seed, routing) = (job.seed, distill_of(plan, job).routing);
     let all = || (0..n).collect::<Vec<usize>>();
     let mut teachers = teachers.into_iter();
     let recipe: Box<dyn Recipe> = match &job.kind {

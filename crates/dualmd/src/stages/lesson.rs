@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
 use dualmd_defense::{
     Additions, Against, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Images,
-    Iterative, KWay, Plain, Privacy, Recipe, Routing, Smp, TrainOptions, TrainingSet, kway,
+    Iterative, KWay, Plain, Privacy, Recipe, Smp, TrainOptions, TrainingSet, kway,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
@@ -164,13 +164,7 @@ impl Lesson {
                 };
                 let teachers = [teacher(first)?, teacher(second)?];
                 let (d1, d2) = (places(&s.d1), places(&s.d2));
-                Box::new(DistillMd::new(
-                    d1,
-                    d2,
-                    teachers,
-                    routing(distill),
-                    job.seed,
-                )?)
+                Box::new(DistillMd::new(d1, d2, teachers, distill.routing, job.seed)?)
             }
             JobKind::Kd { teacher: name } => {
                 Box::new(Distillation::new(members, teacher(name)?, job.seed)?)
@@ -194,7 +188,7 @@ impl Lesson {
                     .iter()
                     .map(|t| teacher(t))
                     .collect::<Result<Vec<_>>>()?;
-                Box::new(KWay::new(all, teachers, routing(distill), job.seed)?)
+                Box::new(KWay::new(all, teachers, distill.routing, job.seed)?)
             }
             JobKind::Iterative { shards, rounds } => {
                 let all = shards_of(run, &members, *shards, plan.seed)?;
@@ -247,13 +241,6 @@ impl Lesson {
             recipe,
             additions,
         })
-    }
-}
-
-pub(crate) fn routing(distill: &Distill) -> Routing {
-    match distill.routing {
-        choices::Routing::Iteration => Routing::Iteration,
-        choices::Routing::Example => Routing::Example,
     }
 }
 

@@ -13,9 +13,7 @@ use crate::plan::{Job, JobKind, Plan};
 use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
-use dualmd_defense::{
-    Captions, Finished, Levels, Network, Objective, Observer, TrainOptions, Trainer,
-};
+use dualmd_defense::{Captions, Finished, Network, Objective, Observer, TrainOptions, Trainer};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     AdapterFolder, Autoencoder, Backbone, BackboneConfig, Beside, Labels, LoraForm, NoiseSchedule,
@@ -231,14 +229,11 @@ pub fn one(
         dtype: Some(engine.precision.name().to_owned()),
         peak_rss_mb: crate::machine::peak_rss_mb(),
         teachers: job.needs.clone(),
-        distill: match job.needs.is_empty() {
-            true => serde_json::Value::Null,
-            false => serde_json::to_value(distill_of(plan, job))?,
-        },
+        distill: (!job.needs.is_empty()).then(|| distill_of(plan, job).clone()),
         privacy: spent(&job.kind, &options, trained_on)?,
         kept: outcome.kept,
-        additions: serde_json::to_value(additions)?,
-        recipe: serde_json::to_value(&options)?,
+        additions: Some(additions),
+        recipe: Some(options),
         wall_seconds_of_last_invocation: Some(began.elapsed().as_secs_f64()),
     };
     dualmd_record::write(&building.path().join(TRAINING), &training)?;
@@ -477,12 +472,7 @@ pub(crate) fn options(plan: &Plan, job: &Job) -> TrainOptions {
         steps: t.steps,
         objective: match (t.objective, t.levels) {
             (choices::Objective::Ddpm, _) => Objective::Ddpm,
-            (choices::Objective::Flow, choices::Levels::Uniform) => {
-                Objective::Flow(Levels::Uniform)
-            }
-            (choices::Objective::Flow, choices::Levels::LogitNormal) => {
-                Objective::Flow(Levels::LogitNormal)
-            }
+            (choices::Objective::Flow, levels) => Objective::Flow(levels),
         },
         batch: t.batch,
         accumulate: t.accumulate,
