@@ -3,7 +3,7 @@
 
 use dualmd_names::choice;
 
-pub use dualmd_record::recipe::{Init, Levels, Routing, Weights};
+pub use dualmd_record::recipe::{CaptionChoice, Init, Levels, Routing, Weights};
 
 choice! {
     /// Number format of the network's heavy operations.
@@ -155,17 +155,6 @@ choice! {
         Ddpm = "ddpm",
         /// the velocity eps - x_0 along x_s = (1 - s) x_0 + s eps: rectified flow, flow matching (Liu et al. 2022)
         Flow = "flow",
-    }
-}
-
-choice! {
-    /// Which caption of an image a text-to-image model is told in training.
-    CaptionChoice {
-        /// always the first
-        #[default]
-        First = "first",
-        /// any of them, drawn each time: prompt diversification
-        Any = "any",
     }
 }
 

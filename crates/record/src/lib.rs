@@ -19,6 +19,7 @@
 //! | [`extraction`] | `extraction.json` |
 //! | [`evidence`] | `manifest.json`, `halves.json` of an evidence folder |
 //! | [`plan`] | `plan.json` of an audit |
+//! | [`planned`] | parts of a run's plan, and what is read of any plan |
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
@@ -60,6 +61,7 @@ pub mod memorisation;
 pub mod number;
 pub mod parameters;
 pub mod plan;
+pub mod planned;
 pub mod prepared;
 pub mod recipe;
 pub mod run_check;

@@ -147,6 +147,17 @@ choice! {
     }
 }
 
+choice! {
+    /// Which caption of an image a text-to-image model is told in training.
+    CaptionChoice {
+        /// always the first
+        #[default]
+        First = "first",
+        /// any of them, drawn each time: prompt diversification
+        Any = "any",
+    }
+}
+
 /// What a run may add to its options. They change results, so a fingerprint of the run must cover them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

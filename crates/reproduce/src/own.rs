@@ -24,7 +24,7 @@ pub fn frontier(
         sets: vec![Set::of(name, name, own?)],
     };
     let mut all = evidence.sets.iter().flat_map(|s| &s.runs);
-    let text_to_image = all.any(|run| run.plan["model"]["text"] == true);
+    let text_to_image = all.any(|run| run.plan.model.text == Some(true));
     if !view::worth_drawing(&evidence)? {
         return Ok(None);
     }
