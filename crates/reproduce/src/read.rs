@@ -2,7 +2,6 @@
 
 use super::names;
 use super::paper::Metric;
-use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result};
 use dualmd_audit::report::{self, Measurement, ModelReport};
 use dualmd_names::{Defense, Part};
@@ -132,17 +131,6 @@ fn auc(measurement: &Measurement) -> Measured {
 }
 
 impl Evidence {
-    /// Reads the reports of all runs of a study.
-    ///
-    /// # Errors
-    /// A report that cannot be read.
-    pub fn read(study: &Study) -> Result<Self> {
-        let sets = study.datasets.iter().map(Set::read);
-        Ok(Self {
-            sets: sets.collect::<Result<_>>()?,
-        })
-    }
-
     /// The audited models of all runs.
     fn audited(&self) -> impl Iterator<Item = &Model> {
         self.sets.iter().flat_map(Set::audited)
@@ -170,18 +158,6 @@ impl Evidence {
 }
 
 impl Set {
-    fn read(runs: &Runs) -> Result<Self> {
-        let dataset = runs.dataset;
-        let read = |planned: &Planned| read(planned.experiment.seed, &planned.folder.0);
-        let found: Result<Vec<Run>> = runs.runs.iter().map(read).collect();
-        Ok(Self {
-            paper: dataset.paper,
-            brought: dataset.remedy.is_some(),
-            epochs: runs.epochs.map(|e| e as f64),
-            ..Self::of(dataset.name, dataset.title, found?)
-        })
-    }
-
     /// Runs that belong to no study.
     pub fn of(name: &str, title: &str, runs: Vec<Run>) -> Self {
         Self {
