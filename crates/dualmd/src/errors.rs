@@ -1,13 +1,20 @@
 //! How a failure is told, as [`dualmd_runs::errors`] has it, with what is known of attacks and of libtorch.
 
 use dualmd_attack::AttackError;
+use dualmd_diffusion::DiffusionError;
 use dualmd_runs::errors;
 
 pub use errors::{FOUND, INTERRUPTED, Usage, VOID, harmless, usage};
 
+/// Was this a request to stop, and no failure?
+pub fn stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(AttackError::Stopped { .. }))
+        || matches!(error.downcast_ref(), Some(DiffusionError::Stopped))
+}
+
 /// The exit code of a failure: 2 for wrong arguments, 130 where a stop was asked for, 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if crate::stages::attack::stopped(error) {
+    if stopped(error) {
         return INTERRUPTED;
     }
     let wrong_name = error.chain().any(|cause| {

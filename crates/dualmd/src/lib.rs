@@ -68,6 +68,7 @@ pub mod errors;
 pub mod estimate;
 pub mod extraction;
 pub mod files;
+pub mod in_process;
 pub mod jobs;
 pub mod launcher;
 pub mod lira;

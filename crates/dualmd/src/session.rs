@@ -1,8 +1,8 @@
 //! What every call works with: an engine, somebody to tell, a way to be stopped, and a way to start trainings.
 
 use crate::engine::Engine;
-use crate::launcher::{InProcess, Launcher};
-use crate::reporter::{Reporter, Silent};
+use crate::launcher::Launcher;
+use crate::reporter::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,18 +24,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that tells nobody anything and trains in this process.
-    pub fn new(engine: Engine) -> Self {
-        Self {
-            engine,
-            reporter: Arc::new(Silent),
-            stop: Arc::new(AtomicBool::new(false)),
-            launcher: Arc::new(InProcess),
-            command: crate::machine::call(),
-            auditor: None,
-        }
-    }
-
     /// The same with another engine.
     #[must_use]
     pub fn with_engine(&self, engine: Engine) -> Self {

@@ -91,7 +91,7 @@ pub enum Made {
 /// An unknown image set; images or weights that are needed and not named; what a run refuses.
 pub fn reproduce(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
     match made(session, args) {
-        Err(error) if stages::sample::stopped(&error) => Ok(None),
+        Err(error) if stages::generator::stopped(&error) => Ok(None),
         done => done,
     }
 }

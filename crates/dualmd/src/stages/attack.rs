@@ -1,17 +1,18 @@
 //! The attack stage of a run: scores of every audited model to files.
 
+use super::generator::{Generator, weight_set};
 use super::prepare::Images;
-use super::sample::{Generator, drawing_of, early_of, read_samples};
+use super::sample::{drawing_of, early_of, read_samples};
 use super::score::{self, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
 use super::text::{self, Told};
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, utility};
-use crate::choices::{Reference, Weights};
+use crate::choices::Reference;
+use crate::errors::stopped;
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::reporter::duration;
 use crate::session::Session;
 use anyhow::{Context, Result};
-use dualmd_attack::AttackError;
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
@@ -251,12 +252,6 @@ fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Ext
     utility::extractor_or_pixels(plan.sample.features, weights, [height, width], device)
 }
 
-/// Was this a request to stop, and no failure?
-pub fn stopped(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(AttackError::Stopped { .. }))
-        || super::sample::stopped(error)
-}
-
 /// Are the scores of all attacks there? A model with a failed attack is attacked again, and so is one of whom other
 /// attacks are asked now, or the same with another share of known images or other features; what can be kept is kept.
 fn complete(
@@ -289,14 +284,6 @@ pub fn failures(description: &Scores) -> Vec<String> {
             format!("attack {} failed: {reason}", a.attack)
         })
         .collect()
-}
-
-/// Which weights a choice means.
-pub fn weight_set(weights: Weights) -> WeightSet {
-    match weights {
-        Weights::Ema => WeightSet::Ema,
-        Weights::Raw => WeightSet::Raw,
-    }
 }
 
 /// `exposed.json`: per model the members that its attacks rank highest on average.

@@ -3,8 +3,9 @@
 //! A batch holds the images that it holds where one process generates all, so that its bytes are the same. It is kept as the network
 //! made it: latents are decoded together in the end, as one process does it.
 
-use super::sample::{Generator, Prompts, Sampling};
-use super::score::{of_parts, parts};
+use super::generator::{Generator, Sampling};
+use super::score::parts;
+use super::text::Prompts;
 use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::Result;
@@ -78,7 +79,7 @@ impl InBatches<'_> {
         let read = |&start: &i64| Some((start, self.read(start)?));
         let mut all: BTreeMap<i64, Tensor> = starts.iter().filter_map(read).collect();
         if !all.is_empty() {
-            session.say(&of_parts(all.len(), starts.len()));
+            session.say(&parts::of_parts(all.len(), starts.len()));
         }
         let lacking: Vec<i64> = starts
             .into_iter()

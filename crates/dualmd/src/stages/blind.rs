@@ -1,6 +1,6 @@
 //! The blind baseline: a classifier that never sees the model (crate `dualmd-controls`), to `controls.json`.
 
-use super::score::Label;
+use super::score::subject::Label;
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_controls::{Subject, blind_baseline};

@@ -1,7 +1,8 @@
 //! What the user's folders bring to networks that are told no text: a model that all of them start from (`model.start`), or the
 //! autoencoder whose latents they see (`model.autoencoder`).
 
-use super::{files_in, hash_files, sample};
+use super::generator::fingerprint;
+use super::{files_in, hash_files};
 use crate::bail_usage;
 use crate::choices::{Objective, Sampler};
 use crate::experiment::Experiment;
@@ -214,7 +215,7 @@ impl Brought {
 pub fn hashes(experiment: &Experiment) -> Result<[Option<String>; 2]> {
     let model = &experiment.model;
     let start = model.start.as_ref().map(|folder| vec![folder.into()]);
-    let start = start.map(|folder| sample::fingerprint(&folder, WeightSet::Ema));
+    let start = start.map(|folder| fingerprint(&folder, WeightSet::Ema));
     let autoencoder = model.autoencoder.as_ref().map(|folder| -> Result<String> {
         let part = Autoencoder::folder(Path::new(folder))?;
         let decides = |path: &Path| {

@@ -1,7 +1,8 @@
 //! How many generated images are copies of members, for `copies` in `utility/NAME.json`.
 
+use super::features::extract;
 use super::real::RealImages;
-use super::utility::{cache_folder, extract};
+use super::utility::cache_folder;
 use crate::choices::Copies as Choice;
 use anyhow::{Context, Result, bail};
 use dualmd_metrics::copies::{FALSE_COPIES, Likeness, Pair, copies, to_own};

@@ -1,10 +1,10 @@
 //! What a model draws for a report, and for attacks that look at images: of the models of a run and of an audit alike.
 
 use super::batches::InBatches;
-use super::sample::{Generator, Prompts, Sampling, decoded};
-use super::score::Drawing;
+use super::generator::{Generator, Sampling, decoded};
 use super::score::parts::Folder;
-use super::text::{Encoded, Told, in_turn};
+use super::score::subject::Drawing;
+use super::text::{Encoded, Prompts, Told, in_turn};
 use crate::reporter::{ProgressEvent, Work};
 use crate::room;
 use crate::session::Session;

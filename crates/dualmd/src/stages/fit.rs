@@ -1,7 +1,8 @@
 //! How well drawn images fit their prompts where no CLIP is at hand: by a head between MiniLM's sentences and EfficientNet-Lite0's
 //! features, learnt from captioned images that are neither measured nor have a measured prompt for a caption.
 
-use super::similar::vectors;
+use super::features::{hash_answer, vectors};
+use super::hashes::hash_tensor;
 use super::text::captions_of;
 use super::utility::{cache_folder, extractor};
 use super::{create_folder, remove};
@@ -83,8 +84,8 @@ impl Fitting {
         let key = blake3::hash(
             format!(
                 "{} {} {ids:?} {of:?} {seed} {}",
-                super::score::hash_tensor(&told)?,
-                super::score::hash_answer(extractor.as_ref(), &some)?,
+                hash_tensor(&told)?,
+                hash_answer(extractor.as_ref(), &some)?,
                 dualmd_encoders::fit::VERSION
             )
             .as_bytes(),

@@ -1,14 +1,13 @@
 //! What a training learns from: its images, its targets, and what is added to its recipe.
 
 use super::RunFolder;
+use super::generator::{Generator, Sampling, weight_set};
 use super::prepare::outside_for;
-use super::sample::{Generator, Sampling};
 use super::text::{self, Encoder};
 use super::train::finished;
 use super::train_images::TrainImages;
 use crate::choices;
 use crate::engine::Engine;
-use crate::experiment::{Distill, Train};
 use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
@@ -96,11 +95,8 @@ impl Lesson {
                 .filter_map(|&i| Some(place.get(i).copied().flatten()? as usize))
                 .collect::<Vec<_>>()
         };
-        let distill = distill_of(plan, job);
-        let weights = match distill.teacher_weights {
-            choices::Weights::Ema => WeightSet::Ema,
-            choices::Weights::Raw => WeightSet::Raw,
-        };
+        let distill = plan.distill_of(job);
+        let weights = weight_set(distill.teacher_weights);
         let teacher = |name: &str| -> Result<Box<dyn Denoiser>> {
             if !finished(run, plan, name)? {
                 bail!(
@@ -127,7 +123,7 @@ impl Lesson {
             heldout: heldout.into(),
             ..TrainingSet::default()
         };
-        let t = train_of(plan, job);
+        let t = plan.train_of(job);
         if let Beginning::Images {
             labels: Some(labels),
             ..
@@ -244,19 +240,9 @@ impl Lesson {
     }
 }
 
-/// The training's recipe: its own, or the plan's.
-pub fn train_of<'a>(plan: &'a Plan, job: &'a Job) -> &'a Train {
-    job.train.as_ref().unwrap_or(&plan.train)
-}
-
-/// How the model is distilled, if it is: its own way, or the plan's.
-pub fn distill_of<'a>(plan: &'a Plan, job: &'a Job) -> &'a Distill {
-    job.distill.as_ref().unwrap_or(&plan.distill)
-}
-
 /// The cutout that a job's training applies to its images, if any.
 pub fn cutout(plan: &Plan, job: &Job) -> Option<Cutout> {
-    let t = train_of(plan, job);
+    let t = plan.train_of(job);
     (t.cutout_side > 0).then_some(Cutout {
         side: t.cutout_side,
         probability: t.cutout_probability,

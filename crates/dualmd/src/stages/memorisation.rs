@@ -1,12 +1,12 @@
 //! What prompts call up: images are generated from each, and what the model gives away on the way is measured, and how like the
 //! prompt's own training image they are.
 
+use super::features::vectors;
 use super::fit::Fitting;
+use super::generator::{Generator, decoded};
 use super::mitigation::{Drawing, remedy};
 use super::pictures::pictures;
-use super::sample::{Generator, Prompts, decoded};
-use super::similar::vectors;
-use super::text::Encoded;
+use super::text::{Encoded, Prompts};
 use crate::choices::Order;
 use crate::engine::Engine;
 use crate::room;

@@ -1,7 +1,8 @@
 //! Remedies while sampling: embeddings of prompts are changed before images are drawn with them (Wen et al.), or the noise that
 //! images start from (SAIL).
 
-use super::sample::{Generator, Prompts};
+use super::generator::Generator;
+use super::text::Prompts;
 use crate::bail_usage;
 use crate::choices::Order;
 use anyhow::Result;

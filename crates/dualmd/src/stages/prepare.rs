@@ -479,7 +479,7 @@ fn network_facts(
         }
         let origin = text::origin(experiment, set.shape(), Halves::Kept, Device::Cpu)?;
         let folder = model.base.as_ref().map(|f| vec![f.into()]);
-        let base = folder.map(|f| super::sample::fingerprint(&f, WeightSet::Ema));
+        let base = folder.map(|f| super::generator::fingerprint(&f, WeightSet::Ema));
         (
             origin.unet.parameters().count(),
             serde_json::to_value(origin.unet.config())?,

@@ -3,8 +3,9 @@
 //! A file of the store holds the table of one set of images by one network, and nothing says whether the set were members. Pixels are
 //! not kept: they are no work, and would be the images themselves.
 
-use super::score::{hash_answer, hash_tensor};
-use super::utility::{cache_folder, extract};
+use super::features::{extract, hash_answer};
+use super::hashes::hash_tensor;
+use super::utility::cache_folder;
 use crate::reporter::Reporter;
 use anyhow::Result;
 use dualmd_metrics::{Extractor, Features};

@@ -6,7 +6,7 @@
 //! model draws lies nearer to the members, in features that know nothing of the model. All are permutation tests and look at
 //! one image per group.
 
-use super::score::Label;
+use super::score::subject::Label;
 use super::{RunFolder, create_folder, remove};
 use crate::plan::Plan;
 use anyhow::Result;

@@ -7,7 +7,7 @@
 
 use super::held::Held;
 use super::prepare::{self, Images, prepare};
-use super::score::Label;
+use super::score::subject::Label;
 use super::text::captions_of;
 use super::train::finished;
 use super::{RunFolder, sample, trainings};

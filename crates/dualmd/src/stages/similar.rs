@@ -1,10 +1,11 @@
 //! Attacks by what the samples' captions draw: images as any user gets them, or in several rounds of a pair, compared with
 //! the samples.
 
-use super::sample::{self, Prompts, Sampling};
-use super::score::{Subject, hash_tensor};
-use super::text::Encoded;
-use super::utility::{extract, unit};
+use super::features::{unit, vectors};
+use super::generator::{self, Sampling};
+use super::hashes::hash_tensor;
+use super::score::subject::Subject;
+use super::text::{Encoded, Prompts};
 use crate::choices::{Order, Sampler};
 use crate::session::Session;
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,20 +23,6 @@ use std::time::Instant;
 
 /// Samples whose places are compared at once: with three generations each, 49 places of 1,280 f64 take 2 MB a sample.
 const CHUNK: i64 = 16;
-
-/// One vector for each of images [N, C, H, W] in [-1, 1], [N, D] f32. A single image will do.
-///
-/// # Errors
-/// What the extractor refuses.
-pub fn vectors(extractor: &dyn Extractor, images: &Tensor) -> Result<Tensor> {
-    let n = images.size()[0];
-    // A table of features has at least two rows.
-    let twice = (n == 1).then(|| Tensor::cat(&[images, images], 0));
-    let found = extract(extractor, twice.as_ref().unwrap_or(images))?.features;
-    let flat: Vec<f32> = found.rows().flatten().copied().collect();
-    let all = Tensor::from_slice(&flat).f_view([-1, found.dim() as i64])?;
-    Ok(all.f_narrow(0, 0, n)?)
-}
 
 /// One attack that is to be run.
 pub struct Asked<'a> {
@@ -192,7 +179,7 @@ impl<'a> Comparison<'a> {
     pub fn run(&mut self, drawn: Drawn) -> Result<Answer> {
         let began = Instant::now();
         let scores = match self.scores(drawn) {
-            Err(error) if sample::stopped(&error) => return Err(error),
+            Err(error) if generator::stopped(&error) => return Err(error),
             scores => scores,
         };
         Ok(Answer {

@@ -1,8 +1,6 @@
 //! Conditional models of a run: what training starts from, and the images' texts or classes.
 
-use super::lesson::train_of;
-use super::sample::Prompts;
-use super::score::{hash_tensor, hash_values};
+use super::hashes::{hash_tensor, hash_values};
 use super::train_images::TrainImages;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
@@ -28,6 +26,32 @@ use std::path::{Path, PathBuf};
 const CHUNK: usize = 64;
 /// Images through the autoencoder at a time: at 512 px one of Stable Diffusion's activations takes 134 MB an image.
 const IMAGES: i64 = 4;
+
+/// What conditional models are told while they draw.
+pub struct Prompts {
+    /// A text or a class for each image, N rows.
+    pub condition: Condition,
+    /// The empty text, or no label, one row.
+    pub nothing: Condition,
+    /// Guidance scale.
+    pub guidance: f64,
+}
+
+impl Prompts {
+    /// Images that there are prompts for.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.condition.len()).unwrap_or(0)
+    }
+
+    /// The prompts of `n` images from `first` on.
+    pub fn part(&self, first: i64, n: i64) -> Self {
+        Self {
+            condition: self.condition.narrow(first, n),
+            nothing: self.nothing.again(),
+            guidance: self.guidance,
+        }
+    }
+}
 
 /// What all models of an experiment start from, if no model of its own is trained first: the folder `model.base`, or a fresh
 /// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them. `halves`: whether a
@@ -100,7 +124,7 @@ pub fn beginning(
     engine: &Engine,
 ) -> Result<(TextToImage, UNet2dCondition)> {
     let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
-    let (t, device) = (train_of(plan, job), engine.device);
+    let (t, device) = (plan.train_of(job), engine.device);
     let adapts = t.lora_rank > 0 && job.kind != JobKind::Pretrain;
     let halves = match engine.precision {
         Precision::Bf16 if adapts => Halves::Kept,

@@ -1,7 +1,7 @@
 //! Training one model of a plan in this process.
 
 use super::brought::Brought;
-use super::lesson::{Beginning, Lesson, cutout, distill_of, secret, spent, train_of};
+use super::lesson::{Beginning, Lesson, cutout, secret, spent};
 use super::prepare::pretraining_images;
 use super::text::Told;
 use super::train_images::TrainImages;
@@ -229,7 +229,7 @@ pub fn one(
         dtype: Some(engine.precision.name().to_owned()),
         peak_rss_mb: crate::machine::peak_rss_mb(),
         teachers: job.needs.clone(),
-        distill: (!job.needs.is_empty()).then(|| distill_of(plan, job).clone()),
+        distill: (!job.needs.is_empty()).then(|| plan.distill_of(job).clone()),
         privacy: spent(&job.kind, &options, trained_on)?,
         kept: outcome.kept,
         additions: Some(additions),
@@ -329,7 +329,7 @@ struct Adapted {
 
 impl Adapted {
     fn of(run: &RunFolder, plan: &Plan, job: &Job, network: UNet2dCondition) -> Result<Self> {
-        let base = match (train_of(plan, job).lora_save, &job.starts_from) {
+        let base = match (plan.train_of(job).lora_save, &job.starts_from) {
             (LoraSave::Merged, _) => None,
             // Beside it, so that the run can be moved.
             (LoraSave::Adapter, Some(base)) => Some(format!("../{base}")),
@@ -391,7 +391,7 @@ impl Kind {
         }
         let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
         let brought = Brought::of(&experiment, engine.device)?;
-        let schedule = brought.schedule(train_of(plan, job).objective)?;
+        let schedule = brought.schedule(plan.train_of(job).objective)?;
         let (config, network) = match brought.network {
             Some(network) => (network.config(), network),
             None => {
@@ -467,7 +467,7 @@ fn recorded_kind(plan: &Plan, job: &Job) -> ModelKind {
 
 /// The settings of a training's loop.
 pub(crate) fn options(plan: &Plan, job: &Job) -> TrainOptions {
-    let t = train_of(plan, job);
+    let t = plan.train_of(job);
     TrainOptions {
         steps: t.steps,
         objective: match (t.objective, t.levels) {
@@ -504,8 +504,8 @@ fn fingerprint(
     secret: Option<&str>,
     texts: Option<&str>,
 ) -> Result<String> {
-    let (t, cutout) = (train_of(plan, job), cutout(plan, job));
-    let distill = distill_of(plan, job);
+    let (t, cutout) = (plan.train_of(job), cutout(plan, job));
+    let distill = plan.distill_of(job);
     // Its own recipe is in the options, its own way to be distilled below.
     let job = Job {
         epochs: None,
@@ -563,11 +563,11 @@ fn fingerprint(
 /// images that a base learns, the captions or classes.
 fn texts(run: &RunFolder, split_hash: &str, job: &Job, captions: &Captions) -> Result<String> {
     let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
-    let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
+    let base = base.map(|folder| super::generator::fingerprint(&folder, WeightSet::Ema));
     let everything = serde_json::to_string(&(
         base.transpose()?,
         split_hash,
-        super::score::hash_told(&captions.told)?,
+        super::hashes::hash_told(&captions.told)?,
         &captions.of,
     ))?;
     Ok(blake3::hash(everything.as_bytes()).to_hex().to_string())

@@ -1,6 +1,7 @@
 //! What the generated images are worth: distances of features between them and real images, to `utility/NAME.json`.
 
 use super::copies::Sides;
+use super::features::extract;
 use super::prepare::Images;
 use super::real::FeatureStore;
 use super::sample::{of_members, read_samples};
@@ -16,7 +17,7 @@ use dualmd_metrics::{
     inception_score, kid, memorisation_gap, precision_recall,
 };
 use dualmd_record::utility::{Asked, ImageQuality, Published, Utility};
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::Device;
 use std::path::{Path, PathBuf};
 
 /// Comparisons of real with real images.
@@ -121,22 +122,6 @@ pub fn extractor_or_pixels(
 ) -> Result<Box<dyn Extractor>> {
     let found = extractor(choice, weights, [height, width], device)?;
     Ok(found.unwrap_or_else(|| Box::new(Pixels { height, width })))
-}
-
-/// [N, C, H, W] in [-1, 1] as [0, 1].
-pub fn unit(x: &Tensor) -> Tensor {
-    ((x + 1.0) / 2.0).clamp(0.0, 1.0)
-}
-
-/// Features of images, [N, C, H, W] in [-1, 1] or as uint8, at the size they have.
-///
-/// # Errors
-/// What the extractor refuses.
-pub fn extract(extractor: &dyn Extractor, x: &Tensor) -> Result<Extracted> {
-    if x.kind() == Kind::Uint8 {
-        return Ok(extractor.extract(x)?);
-    }
-    Ok(extractor.extract(&unit(x))?)
 }
 
 /// What the real images of a comparison are.

@@ -1,17 +1,16 @@
 //! What scores depend on: scores of an earlier run are kept while none of it has changed.
 
-use super::super::sample::Generator;
-use super::super::similar::vectors;
+use super::super::features::hash_answer;
+use super::super::generator::Generator;
+use super::super::hashes::{hash_tensor, hash_told};
 use super::super::text::Encoded;
-use super::{Label, Shadow, Subject};
+use super::subject::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
 use dualmd_attack::AttackInfo;
-use dualmd_diffusion::Condition;
-use dualmd_metrics::Extractor;
 use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, Needs};
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::Tensor;
 use serde::Serialize;
 
 /// Version of what a score depends on; a change of any attack's arithmetic raises it. 2: the noise of `rounds@R` between rounds,
@@ -183,35 +182,4 @@ fn truth(labels: &[Label]) -> String {
         truth.update(format!("{} {:?} {}\n", label.id, label.group, label.member).as_bytes());
     }
     truth.finalize().to_hex().to_string()
-}
-
-/// A hash of what a network makes of images, which tells its weights from others of the same kind.
-pub fn hash_answer(extractor: &dyn Extractor, images: &Tensor) -> Result<String> {
-    hash_tensor(&vectors(extractor, images)?)
-}
-
-/// BLAKE3 of what models are told.
-pub fn hash_told(told: &Condition) -> Result<String> {
-    let hashes = told.parts().into_iter().flatten().map(hash_tensor);
-    Ok(hashes.collect::<Result<Vec<_>>>()?.join(" "))
-}
-
-/// BLAKE3 of the shape and of the values as f32.
-pub fn hash_tensor(x: &Tensor) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{:?}", x.size()).as_bytes());
-    hash_values(&mut hasher, x)?;
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// Adds the values as f32 to a hash.
-pub fn hash_values(hasher: &mut blake3::Hasher, x: &Tensor) -> Result<()> {
-    let flat = x
-        .f_to_device(Device::Cpu)?
-        .f_to_kind(Kind::Float)?
-        .f_flatten(0, -1)?;
-    for value in Vec::<f32>::try_from(&flat)? {
-        hasher.update(&value.to_le_bytes());
-    }
-    Ok(())
 }

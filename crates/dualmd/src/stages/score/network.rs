@@ -1,8 +1,9 @@
 //! What is asked of the network, by one process or by several that each look at some of the batches.
 
 use super::depends::Base;
+use super::parts;
 use super::samples::{Taught, samples};
-use super::{Label, Subject, parts};
+use super::subject::{Label, Subject};
 use crate::choices::Order;
 use crate::engine::Engine;
 use crate::reporter::{ProgressEvent, Work};

@@ -3,8 +3,9 @@
 //! An attack asks how much at home the model is on an image, and it is at home on what it generates. Where such images score as members do, a
 //! threshold finds them too, and whoever audits images of which some may be generated counts them as trained on.
 
+use super::super::hashes::hash_tensor;
 use super::network::space;
-use super::{Subject, hash_tensor};
+use super::subject::Subject;
 use crate::choices::Order;
 use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;

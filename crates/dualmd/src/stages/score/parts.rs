@@ -27,6 +27,15 @@ const SHARED: &str = "shared";
 const LOOKS: usize = 600;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
+/// What a call finds that several others did parts for.
+pub fn of_parts(there: usize, all: usize) -> String {
+    if there >= all {
+        format!("all {all} batches of the parts are there")
+    } else {
+        format!("{there} of {all} batches of the parts are there; the others are made now")
+    }
+}
+
 /// The folder of parts beside a score file.
 pub fn beside(csv: &Path) -> PathBuf {
     csv.with_extension("parts")

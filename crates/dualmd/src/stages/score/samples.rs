@@ -3,7 +3,7 @@
 use super::super::shadow;
 use super::super::similar::Comparison;
 use super::super::text::{self, Encoded, Told};
-use super::{Label, Shadow, Subject};
+use super::subject::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use crate::session::Session;
 use anyhow::{Result, bail};

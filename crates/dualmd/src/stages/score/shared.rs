@@ -1,20 +1,13 @@
 //! Scoring by several processes: each looks at the batches of its share, and a last call scores.
 
+use super::kept::Kept;
 use super::network::{Ready, key};
-use super::{Kept, Label, Subject, parts};
+use super::parts;
+use super::subject::{Label, Subject};
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Looked, Share};
 use dualmd_torch::Tensor;
-
-/// What a call finds that several others did parts for.
-pub fn of_parts(there: usize, all: usize) -> String {
-    if there >= all {
-        format!("all {all} batches of the parts are there")
-    } else {
-        format!("{there} of {all} batches of the parts are there; the others are made now")
-    }
-}
 
 /// What one of several processes did for a model.
 #[derive(Debug, Clone)]
