@@ -267,7 +267,7 @@ pub fn secret(checkpoints: &Path) -> Result<String> {
 }
 
 /// The settings of a DP-SGD training on `n` images.
-pub(crate) fn privacy(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Privacy> {
+pub fn privacy(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Privacy> {
     let JobKind::DpSgd {
         epsilon,
         noise_multiplier,

@@ -96,7 +96,7 @@ const FEWEST_NONMEMBERS: usize = 16;
 ///
 /// # Errors
 /// Too few are left.
-pub(crate) fn enough(run: &RunFolder, plan: &Plan, images: &Images) -> Result<()> {
+pub fn enough(run: &RunFolder, plan: &Plan, images: &Images) -> Result<()> {
     if folder(run).split().exists() {
         return Ok(());
     }

@@ -2,10 +2,10 @@
 
 use super::hashes::{hash_tensor, hash_values};
 use super::train_images::TrainImages;
+use crate::RunFolder;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan};
-use crate::stages::RunFolder;
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;

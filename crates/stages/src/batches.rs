@@ -21,21 +21,21 @@ use std::time::Instant;
 const IMAGES: &str = "images";
 
 /// The images of one call, batch by batch.
-pub(crate) struct InBatches<'a> {
+pub struct InBatches<'a> {
     /// For progress: the name that a report has of the model; empty where there will be none.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// The model, or the pair.
-    pub(crate) generator: &'a Generator,
+    pub generator: &'a Generator,
     /// What the images start from, [N, C, H, W].
-    pub(crate) noise: &'a Tensor,
+    pub noise: &'a Tensor,
     /// What of them is given, where it is a part of them only that is generated.
-    pub(crate) known: Option<Known<'a>>,
+    pub known: Option<Known<'a>>,
     /// What leads the model, where it is led; it is then told nothing.
-    pub(crate) steering: Option<Steering<'a>>,
+    pub steering: Option<Steering<'a>>,
     /// How they are generated.
-    pub(crate) how: Sampling,
+    pub how: Sampling,
     /// What is made of these.
-    pub(crate) parts: &'a parts::Folder,
+    pub parts: &'a parts::Folder,
 }
 
 impl InBatches<'_> {
@@ -43,7 +43,7 @@ impl InBatches<'_> {
     ///
     /// # Errors
     /// What the model refuses; a part that cannot be written; a stop that was asked for.
-    pub(crate) fn share(
+    pub fn share(
         &self,
         share: Share,
         prompts: impl FnOnce() -> Result<Option<Prompts>>,
@@ -70,7 +70,7 @@ impl InBatches<'_> {
     ///
     /// # Errors
     /// As [`Self::share`].
-    pub(crate) fn gather(
+    pub fn gather(
         &self,
         prompts: impl FnOnce() -> Result<Option<Prompts>>,
         session: &Session,
@@ -93,7 +93,7 @@ impl InBatches<'_> {
     }
 
     /// How many of the images lie there already.
-    pub(crate) fn there(&self) -> usize {
+    pub fn there(&self) -> usize {
         let starts = self.starts().into_iter();
         let there = starts.filter(|start| self.parts.has(&start.to_string()));
         there
@@ -102,7 +102,7 @@ impl InBatches<'_> {
     }
 
     /// Are all batches there, and whole?
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         let starts = self.starts();
         starts.iter().all(|start| self.read(*start).is_some())
     }

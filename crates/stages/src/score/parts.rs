@@ -63,7 +63,7 @@ pub fn remove_unused(csv: &Path) -> Result<bool> {
 }
 
 /// Did several processes fill the folder?
-pub(crate) fn is_shared(folder: &Path) -> bool {
+pub fn is_shared(folder: &Path) -> bool {
     folder.join(SHARED).is_file()
 }
 
@@ -122,7 +122,7 @@ fn is_part(path: &Path) -> bool {
 }
 
 /// Parts that depend on one key.
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
     /// Opens the folder; parts of one process that depend on something else are deleted. To be called by who holds alone what is
@@ -130,7 +130,7 @@ impl Folder {
     ///
     /// # Errors
     /// Parts of several processes that depend on something else; a folder that is somebody's own, or cannot be written to.
-    pub(crate) fn open(path: &Path, key: &str) -> Result<Self> {
+    pub fn open(path: &Path, key: &str) -> Result<Self> {
         if key_of(path).as_deref() != Some(key) {
             if is_shared(path) {
                 refuse_others(path)?;
@@ -148,7 +148,7 @@ impl Folder {
     /// # Errors
     /// Parts that depend on something else, whoever made them: they are left alone, since another process may be filling them; a folder
     /// that is somebody's own, or cannot be written to.
-    pub(crate) fn share(path: &Path, key: &str) -> Result<Self> {
+    pub fn share(path: &Path, key: &str) -> Result<Self> {
         for _ in 0..LOOKS {
             // In this order: a folder of ours has its key from its first moment on.
             let there = dualmd_files::list(path).is_ok_and(|all| !all.is_empty());

@@ -5,7 +5,7 @@ use crate::errors;
 use crate::launcher::{Ended, Heard, Launcher, Running, Training};
 use crate::reporter::{ProgressEvent, Reporter, Silent};
 use crate::session::Session;
-use crate::stages::train;
+use crate::train;
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,18 +1,37 @@
 //! The parts of a run. Each reads its inputs from the run's folder and writes its outputs into it, whole files only; a
 //! part whose outputs are there is passed over.
+//!
+//! With what they work ([`session`]), how trainings are started ([`launcher`]), and what the machine is and holds ([`machine`], [`room`]), is
+//! here, too. Whoever puts parts together is `dualmd`, which has all of this under its own name.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod attack;
-pub(crate) mod batches;
+pub mod batches;
 pub mod blind;
-pub(crate) mod brought;
+pub mod brought;
 pub mod captions;
 pub mod copies;
-pub(crate) mod draw;
+pub mod draw;
+pub mod engine;
+pub mod errors;
 pub mod features;
 pub mod fit;
 pub mod generator;
 pub mod hashes;
+pub mod in_process;
+pub mod launcher;
 pub mod lesson;
+pub mod machine;
 pub mod memorisation;
 pub mod mitigation;
 pub mod nearer;
@@ -20,8 +39,10 @@ pub mod pictures;
 pub mod prepare;
 pub mod prepared;
 pub mod real;
+pub mod room;
 pub mod sample;
 pub mod score;
+pub mod session;
 pub mod sets;
 pub mod shadow;
 pub mod similar;
@@ -34,8 +55,10 @@ pub mod vit;
 pub mod watched;
 
 use anyhow::{Context, Result, bail};
+use dualmd_experiment::{bail_usage, choices, experiment, plan};
 use dualmd_files::shown;
 pub use dualmd_record::RunFolder;
+use dualmd_runs::reporter;
 pub use dualmd_runs::{claims, create_folder, held, remove};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

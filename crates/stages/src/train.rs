@@ -466,7 +466,7 @@ fn recorded_kind(plan: &Plan, job: &Job) -> ModelKind {
 }
 
 /// The settings of a training's loop.
-pub(crate) fn options(plan: &Plan, job: &Job) -> TrainOptions {
+pub fn options(plan: &Plan, job: &Job) -> TrainOptions {
     let t = plan.train_of(job);
     TrainOptions {
         steps: t.steps,

@@ -372,7 +372,7 @@ impl Generator {
 
     /// As [`Self::sample_in_rounds`], as the network makes it: images, or latents. `from`: what `prompts` tell comes in the place of its
     /// condition.
-    pub(crate) fn undecoded(
+    pub fn undecoded(
         &self,
         from: &Start<'_>,
         how: &Sampling,
@@ -414,7 +414,7 @@ impl Generator {
     }
 
     /// As [`Self::undecoded`] of a model that is told nothing, which a classifier leads.
-    pub(crate) fn undecoded_led(
+    pub fn undecoded_led(
         &self,
         from: &Start<'_>,
         how: &Sampling,

@@ -8,7 +8,7 @@ use crate::choices::Order;
 use crate::engine::Engine;
 use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
-use crate::stages::text::Encoded;
+use crate::text::Encoded;
 use anyhow::Result;
 use dualmd_attack::{AttackError, AttackInfo, Known, Method, Others, RunOptions, Samples, Space};
 use dualmd_diffusion::{Denoiser, NoiseSchedule};

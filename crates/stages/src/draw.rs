@@ -15,24 +15,24 @@ use dualmd_torch::{Device, Tensor};
 use std::time::Instant;
 
 /// What is drawn from one model.
-pub(crate) struct Draw<'a> {
+pub struct Draw<'a> {
     /// The model, or the pair.
-    pub(crate) generator: &'a Generator,
+    pub generator: &'a Generator,
     /// For progress: the name that a report has of it.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// What is told of every sample: its captions, for the first of which a text-to-image model draws, or its class, which a class-conditional
     /// model takes in turn.
-    pub(crate) words: Option<&'a [&'a [String]]>,
+    pub words: Option<&'a [&'a [String]]>,
     /// Guidance scale of a class-conditional model; 1 is none.
-    pub(crate) label_guidance: f64,
+    pub label_guidance: f64,
     /// [C, H, W] of the images, for a network that does not say what it sees.
-    pub(crate) shape: [usize; 3],
+    pub shape: [usize; 3],
     /// How many, and how.
-    pub(crate) drawing: Drawing,
+    pub drawing: Drawing,
     /// Images at a time.
-    pub(crate) batch: usize,
+    pub batch: usize,
     /// All that is random follows from it.
-    pub(crate) seed: u64,
+    pub seed: u64,
 }
 
 impl Draw<'_> {
@@ -41,7 +41,7 @@ impl Draw<'_> {
     ///
     /// # Errors
     /// More than the machine holds; what the model refuses; a stop that was asked for.
-    pub(crate) fn images(&self, session: &Session, parts: Option<&Folder>) -> Result<Tensor> {
+    pub fn images(&self, session: &Session, parts: Option<&Folder>) -> Result<Tensor> {
         let (model, device) = (self.generator.first(), session.engine.device);
         let captions = self.words.filter(|_| Told::by(model) == Told::Captions);
         let n = captions.map_or(self.drawing.n, |all| all.len() * self.drawing.per_prompt);

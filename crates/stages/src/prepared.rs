@@ -207,7 +207,7 @@ fn damaged(index: &Path) -> String {
     )
 }
 
-#[cfg(all(test, feature = "parquet"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use dualmd_data::{Groups, LoadOptions};

@@ -1,7 +1,7 @@
 //! How trainings are started: in a process each, in several ranks each, or in this one.
 
+use crate::RunFolder;
 use crate::reporter::ProgressEvent;
-use crate::stages::RunFolder;
 use anyhow::{Context, Result};
 use dualmd_torch::ranks;
 use std::io::{BufRead, BufReader, Read};

@@ -203,8 +203,8 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::FeatureStore;
     use crate::reporter::Silent;
-    use crate::stages::real::FeatureStore;
     use dualmd_torch::{Device, Kind};
 
     /// By pixels, of images that are one colour each.
