@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use dualmd_record::planned::PlannedAudit;
 use dualmd_stats::{CompatRule, CompatSummary, StatsError, summarise_compat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// False-alarm rates that published tables have.
 pub const FPRS: [f64; 2] = [0.01, 0.001];
@@ -22,14 +22,10 @@ pub struct CompatResult {
 }
 
 /// The rules that `audit.compat` of a plan asks for, and a sentence for every name that is none.
-pub fn rules(plan: &Value) -> (Vec<CompatRule>, Vec<String>) {
+pub fn rules(plan: &PlannedAudit) -> (Vec<CompatRule>, Vec<String>) {
     let (mut rules, mut problems) = (Vec::new(), Vec::new());
-    let names = plan.pointer("/audit/compat").and_then(Value::as_array);
-    for name in names.into_iter().flatten() {
-        let name = name
-            .as_str()
-            .map_or_else(|| name.to_string(), str::to_owned);
-        match name.parse::<CompatRule>() {
+    for name in &plan.compat {
+        match name.to_string().parse::<CompatRule>() {
             Ok(rule) if rules.contains(&rule) => {}
             Ok(rule) => rules.push(rule),
             Err(e) => problems.push(format!("plan.json, audit.compat: {e}. It is passed over.")),
@@ -59,15 +55,16 @@ pub fn apply(rules: &[CompatRule], members: &[f64], nonmembers: &[f64]) -> Vec<C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dualmd_record::planned::AnyPlan;
 
     #[test]
     fn rules_come_from_the_plan() {
         let plan = serde_json::json!({"audit": {"compat": ["pia", "secmia", "pia", 3, "midm"]}});
-        let (rules, problems) = super::rules(&plan);
+        let (rules, problems) = super::rules(&AnyPlan::of(&plan).audit);
         assert_eq!(rules, [CompatRule::Pia, CompatRule::Midm]);
         assert_eq!(problems.len(), 2);
         assert!(problems[0].contains("\"secmia\"") && problems[0].contains("audit.compat"));
-        assert_eq!(super::rules(&Value::Null), (vec![], vec![]));
+        assert_eq!(super::rules(&PlannedAudit::default()), (vec![], vec![]));
     }
 
     #[test]

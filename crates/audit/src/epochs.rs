@@ -4,7 +4,7 @@
 //! 0.98 after 4,000. A report that does not say how long models were trained compares an attack with nothing.
 
 use dualmd_names::BaseAttack;
-use serde_json::Value;
+use dualmd_record::planned::PlannedNetwork;
 
 use crate::format::grouped;
 use crate::report::{ModelReport, Training};
@@ -51,8 +51,8 @@ fn papers(attack: &str) -> Option<&'static str> {
 
 /// A sentence where models on which these attacks were run had been trained for fewer passes than in the attacks' papers. Nothing is
 /// said of text-to-image models, which are fine-tuned, nor of models whose training is not recorded.
-pub fn warning(plan: &Value, models: &[ModelReport]) -> Option<String> {
-    if plan.pointer("/model/text").and_then(Value::as_bool) == Some(true) {
+pub fn warning(network: &PlannedNetwork, models: &[ModelReport]) -> Option<String> {
+    if network.text == Some(true) {
         return None;
     }
     let mut names: Vec<&str> = Vec::new();

@@ -22,7 +22,7 @@ use crate::scores::ScoresFile;
 /// Everything the report can use from a run folder.
 #[derive(Debug, Default)]
 pub struct RunFiles {
-    /// `plan.json`, or an empty object.
+    /// `plan.json` as it stands there, which a report hands on, or an empty object. What is read of it is `AnyPlan`.
     pub plan: Value,
     /// `split.json`, if it is there.
     pub split: Option<SplitFile>,

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use dualmd_names::{Half, ModelKind, Part};
 use dualmd_record::Count;
 use dualmd_record::evidence::Halves;
+use dualmd_record::planned::{AnyPlan, PlannedAudit, Written};
 use dualmd_record::samples::Nearest;
 use dualmd_record::scores::{LearntOnShadow, ScoredAttack};
 use dualmd_record::sets;
@@ -58,7 +57,8 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
 /// # Errors
 /// As [`build`](crate::build).
 pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
-    let seed = files.plan.get("seed").and_then(Value::as_u64).unwrap_or(0);
+    let plan = AnyPlan::of(&files.plan);
+    let seed = plan.seed.unwrap_or(0);
     let halves: HashMap<String, u8> = files
         .split
         .as_ref()
@@ -72,13 +72,13 @@ pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
     let Integrity {
         mut warnings,
         contradictions,
-    } = integrity(&files);
-    warnings.extend(crate::captions::warning(&files.plan));
+    } = integrity(&files, plan.split_hash.as_deref());
+    warnings.extend(crate::captions::warning(&plan));
     if files.halves.is_some() {
         warnings.push("One half of the images chose the best attack and set thresholds, and the other half reported. Which is which was not drawn here: it is taken from halves.json, as in every folder of evidence, whose ids are sealed. The best attack on the other half, bounds on epsilon and the one-run audit rest on it.".into());
     }
-    let delta = delta(&files.plan, &mut warnings);
-    let (compat, problems) = crate::compat::rules(&files.plan);
+    let delta = delta(&plan.audit, &mut warnings);
+    let (compat, problems) = crate::compat::rules(&plan.audit);
     warnings.extend(problems);
     let comparisons = comparisons(&files.models)?;
     let null = controls::null(&files.models, seed);
@@ -100,7 +100,7 @@ pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
     distinguish_titles(&mut models);
     let (used, unusable) = run.book.close();
     warnings.extend(unusable);
-    warnings.extend(crate::epochs::warning(&files.plan, &models));
+    warnings.extend(crate::epochs::warning(&plan.model, &models));
     let mut report = Report {
         schema: crate::SCHEMA,
         run: files.plan,
@@ -136,19 +136,17 @@ fn void_findings(models: &mut [ModelReport]) {
 }
 
 /// `audit.delta` of the plan, or the default.
-fn delta(plan: &Value, warnings: &mut Vec<String>) -> f64 {
-    let Some(written) = plan.pointer("/audit/delta").filter(|v| !v.is_null()) else {
-        return DELTA;
-    };
-    written
-        .as_f64()
-        .filter(|d| (0.0..1.0).contains(d))
-        .unwrap_or_else(|| {
+fn delta(plan: &PlannedAudit, warnings: &mut Vec<String>) -> f64 {
+    match &plan.delta {
+        None => DELTA,
+        Some(Written::Known(delta)) if (0.0..1.0).contains(delta) => *delta,
+        Some(written) => {
             warnings.push(format!(
                 "plan.json, audit.delta: {written} is no number from 0 to below 1; bounds on epsilon are for delta = {DELTA}."
             ));
             DELTA
-        })
+        }
+    }
 }
 
 fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Result<ModelReport> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dualmd_files::shown;
 use dualmd_record::split::SplitFile;
-use serde_json::Value;
 
 use crate::files::{ModelFiles, RunFiles};
 use crate::scores::ScoreRow;
@@ -21,22 +20,21 @@ pub struct Integrity {
     pub contradictions: Vec<String>,
 }
 
-/// Looks at what the files say about each other.
-pub fn integrity(files: &RunFiles) -> Integrity {
+/// Looks at what the files say about each other; `planned`: the hash of the split that the plan names.
+pub fn integrity(files: &RunFiles, planned: Option<&str>) -> Integrity {
     let mut out = Integrity::default();
     for model in &files.models {
         out.contradictions.extend(both_sides(model));
         out.contradictions.extend(doubled(model));
     }
     if let Some(split) = &files.split {
-        against(split, files, &mut out);
+        against(split, files, planned, &mut out);
     }
     out.warnings.extend(groups(files));
     out
 }
 
-fn against(split: &SplitFile, files: &RunFiles, out: &mut Integrity) {
-    let planned = files.plan.get("split_hash").and_then(Value::as_str);
+fn against(split: &SplitFile, files: &RunFiles, planned: Option<&str>, out: &mut Integrity) {
     let other = |hash: Option<&str>| {
         hash.is_some_and(|h| !h.is_empty() && !split.hash.is_empty() && h != split.hash)
     };

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::report::Report;
+use crate::report::{Pictures, Report};
 
 /// Image sets that are part of the program.
 const BUNDLED: [&str; 2] = ["fashion", "emoji"];
@@ -50,8 +50,31 @@ const WORDS: [&str; 19] = [
 /// Entries of a plan that stay as they are.
 const KEPT: [&str; 4] = ["auditor", "cpu", "licence", "created"];
 
+impl Report {
+    /// The same without what shows or names single images: pictures, texts, most exposed members, which images are copies of
+    /// which. Without places as well: where folders and files lie, in the command, the plan and the notes. The name of the run and those of its
+    /// models stay, which may be the last part of a folder's name. All counts, rates and intervals
+    /// stay. For a report that leaves the house.
+    #[must_use]
+    pub fn without_images(mut self) -> Self {
+        self.images_left_out = true;
+        hide(&mut self);
+        self.exposed.clear();
+        for model in &mut self.models {
+            model.pictures = Pictures::default();
+            for copying in &mut model.copying {
+                copying.pairs.clear();
+            }
+            if let Some(agreement) = &mut model.agreement {
+                agreement.found_by_several.clear();
+            }
+        }
+        self
+    }
+}
+
 /// Takes the places out of a report.
-pub fn hide(report: &mut Report) {
+fn hide(report: &mut Report) {
     let mut places = Vec::new();
     if let Some(run) = report.run.as_object_mut() {
         // A file of settings has comments, too.

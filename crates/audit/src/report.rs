@@ -32,13 +32,6 @@ impl Report {
         found.map_or(&Conclusion::Unknown, |m| &m.conclusion)
     }
 
-    /// The same with what the rules of this version make of its numbers: of a report that an earlier version wrote.
-    #[must_use]
-    pub fn judged(self) -> Self {
-        let verdict = crate::verdict::verdict(&self, self.verdict.void.clone());
-        Self { verdict, ..self }
-    }
-
     /// May no number be trusted?
     pub fn is_void(&self) -> bool {
         self.verdict.void.is_some()
@@ -89,27 +82,6 @@ impl Report {
             p.grid.is_some() || !p.pairs.is_empty() || !p.prompted.is_empty()
         };
         !self.is_void() && (!self.exposed.is_empty() || self.models.iter().any(shown))
-    }
-
-    /// The same without what shows or names single images: pictures, texts, most exposed members, which images are copies of
-    /// which. Without places as well: where folders and files lie, in the command, the plan and the notes. The name of the run and those of its
-    /// models stay, which may be the last part of a folder's name. All counts, rates and intervals
-    /// stay. For a report that leaves the house.
-    #[must_use]
-    pub fn without_images(mut self) -> Self {
-        self.images_left_out = true;
-        crate::places::hide(&mut self);
-        self.exposed.clear();
-        for model in &mut self.models {
-            model.pictures = Pictures::default();
-            for copying in &mut model.copying {
-                copying.pairs.clear();
-            }
-            if let Some(agreement) = &mut model.agreement {
-                agreement.found_by_several.clear();
-            }
-        }
-        self
     }
 }
 

@@ -9,6 +9,7 @@ use dualmd_files::limit;
 use dualmd_names::{ModelKind, Part};
 use dualmd_record::RunFile;
 use dualmd_record::exposed::Exposed;
+use dualmd_record::planned::AnyPlan;
 use dualmd_record::samples::PromptedImage;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -89,34 +90,20 @@ impl RunFiles {
 
     /// Models of the plan in its order, then whatever else has a score file; nothing is read but what the plan says.
     fn planned(&self, dir: &Path) -> Result<Vec<ModelFiles>> {
-        let text = |v: &Value, key: &str| {
-            v.get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let some = |v: &Value, key: &str| Some(text(v, key)).filter(|t| !t.is_empty());
+        let plan = AnyPlan::of(&self.plan);
+        let some = |text: Option<String>| text.filter(|t| !t.is_empty());
         let unplanned = |name: String| ModelFiles {
             name,
             ..ModelFiles::default()
         };
-        let mut models: Vec<ModelFiles> = self
-            .plan
-            .get("models")
-            .and_then(Value::as_array)
-            .map(|models| {
-                models
-                    .iter()
-                    .map(|m| ModelFiles {
-                        name: text(m, "name"),
-                        defense: ModelKind::from(text(m, "defense").as_str()),
-                        repeat_of: some(m, "repeat_of"),
-                        weights_blake3: some(m, "weights_blake3"),
-                        ..ModelFiles::default()
-                    })
-                    .collect()
-            })
-            .unwrap_or_default();
+        let planned = plan.models.into_iter().map(|m| ModelFiles {
+            name: m.name,
+            defense: m.defense,
+            repeat_of: some(m.repeat_of),
+            weights_blake3: some(m.weights_blake3),
+            ..ModelFiles::default()
+        });
+        let mut models: Vec<ModelFiles> = planned.collect();
         models.retain(|m| is_plain_name(&m.name));
         let folder = dir.join("scores");
         let mut found = Vec::new();
@@ -133,7 +120,7 @@ impl RunFiles {
             }
         } else if dir.join("scores.csv").exists() {
             // `dualmd audit` of one foreign model writes its scores at the top of the folder.
-            let name = text(&self.plan, "name");
+            let name = plan.name.unwrap_or_default();
             if models.len() != 1 {
                 models = vec![unplanned(if is_plain_name(&name) {
                     name

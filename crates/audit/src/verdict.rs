@@ -21,6 +21,15 @@ use crate::words::{attacker, capital, member_of, subject};
 /// What stands before an interval that is not of one attack alone.
 const WIDENED: &str = "95 % interval, widened for the choice among the attacks,";
 
+impl Report {
+    /// The same with what the rules of this version make of its numbers: of a report that an earlier version wrote.
+    #[must_use]
+    pub fn judged(self) -> Self {
+        let verdict = verdict(&self, self.verdict.void.clone());
+        Self { verdict, ..self }
+    }
+}
+
 /// Builds the verdict from everything else in the report; `void`: the reason why there is none.
 pub fn verdict(report: &Report, void: Option<String>) -> Verdict {
     let looks = set_looks(&report.models);

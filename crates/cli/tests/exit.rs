@@ -506,7 +506,7 @@ fn a_check_of_a_run_says_beforehand_what_it_takes_and_what_would_stop_it() {
     stops(
         &file.join("run"),
         &[],
-        "cannot be made: choose another folder",
+        "tiny.toml is no folder: choose another folder (--out)",
     );
     let private = [
         "--set",

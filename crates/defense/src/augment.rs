@@ -5,66 +5,53 @@
 use crate::{DefenseError, Result};
 use dualmd_torch::{Device, Tensor};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
-/// One grey square per image: with `probability`, a square of `side` pixels at a seeded place wholly inside the image is set
-/// to 0, the middle of [-1, 1], in all channels. (In the original the square may hang over the edge. The code of PIA means
-/// something like this, side 4 and probability 0.1, but takes batch and channels for height and width, and paints -1.)
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cutout {
-    /// Side of the square in pixels.
-    pub side: usize,
-    /// Chance of each drawn image.
-    pub probability: f64,
+pub use dualmd_record::recipe::Cutout;
+
+/// Refuses squares that do not fit images of `height` x `width`.
+///
+/// # Errors
+/// A square that does not fit, or a probability outside [0, 1].
+pub fn check(cutout: &Cutout, height: usize, width: usize) -> Result<()> {
+    if cutout.side == 0 || cutout.side > height.min(width) {
+        return Err(DefenseError::Setting(format!(
+            "cutout.side = {}: must be 1 to {}, the images' smaller side",
+            cutout.side,
+            height.min(width)
+        )));
+    }
+    if !(0.0..=1.0).contains(&cutout.probability) {
+        return Err(DefenseError::Setting(format!(
+            "cutout.probability = {}: must be between 0 and 1",
+            cutout.probability
+        )));
+    }
+    Ok(())
 }
 
-impl Cutout {
-    /// For images of `height` x `width`.
-    ///
-    /// # Errors
-    /// A square that does not fit, or a probability outside [0, 1].
-    pub fn check(&self, height: usize, width: usize) -> Result<()> {
-        if self.side == 0 || self.side > height.min(width) {
-            return Err(DefenseError::Setting(format!(
-                "cutout.side = {}: must be 1 to {}, the images' smaller side",
-                self.side,
-                height.min(width)
-            )));
-        }
-        if !(0.0..=1.0).contains(&self.probability) {
-            return Err(DefenseError::Setting(format!(
-                "cutout.probability = {}: must be between 0 and 1",
-                self.probability
-            )));
-        }
-        Ok(())
-    }
-
-    /// 1 where an image stays and 0 where it is cut: [n, 1, H, W] f32.
-    pub(crate) fn mask(
-        &self,
-        rng: &mut impl Rng,
-        n: usize,
-        (height, width): (usize, usize),
-        device: Device,
-    ) -> Tensor {
-        let mut mask = vec![1f32; n * height * width];
-        for image in mask.chunks_exact_mut(height * width) {
-            // All three numbers are drawn whatever the coin says: an image's place does not depend on the others' coins.
-            let cut = rng.random_bool(self.probability);
-            let top = rng.random_range(0..=height - self.side);
-            let left = rng.random_range(0..=width - self.side);
-            if cut {
-                for row in image.chunks_exact_mut(width).skip(top).take(self.side) {
-                    row[left..left + self.side].fill(0.0);
-                }
+/// 1 where an image stays and 0 where it is cut: [n, 1, H, W] f32.
+pub(crate) fn mask(
+    cutout: &Cutout,
+    rng: &mut impl Rng,
+    n: usize,
+    (height, width): (usize, usize),
+    device: Device,
+) -> Tensor {
+    let mut mask = vec![1f32; n * height * width];
+    for image in mask.chunks_exact_mut(height * width) {
+        // All three numbers are drawn whatever the coin says: an image's place does not depend on the others' coins.
+        let cut = rng.random_bool(cutout.probability);
+        let top = rng.random_range(0..=height - cutout.side);
+        let left = rng.random_range(0..=width - cutout.side);
+        if cut {
+            for row in image.chunks_exact_mut(width).skip(top).take(cutout.side) {
+                row[left..left + cutout.side].fill(0.0);
             }
         }
-        Tensor::from_slice(&mask)
-            .view([n as i64, 1, height as i64, width as i64])
-            .to_device(device)
     }
+    Tensor::from_slice(&mask)
+        .view([n as i64, 1, height as i64, width as i64])
+        .to_device(device)
 }
 
 #[cfg(test)]
@@ -79,7 +66,7 @@ mod tests {
             probability: 0.5,
         };
         let n = 400;
-        let mask = cutout.mask(&mut stream(1, "cutout", 0), n, (6, 8), Device::Cpu);
+        let mask = mask(&cutout, &mut stream(1, "cutout", 0), n, (6, 8), Device::Cpu);
         let values: Vec<f32> = Vec::try_from(mask.view([-1])).unwrap();
         let (mut cut, mut places) = (0i32, std::collections::BTreeSet::new());
         for image in values.chunks_exact(48) {
@@ -102,8 +89,8 @@ mod tests {
 
     #[test]
     fn squares_that_do_not_fit_are_refused() {
-        let check = |side, probability| Cutout { side, probability }.check(6, 8).is_ok();
-        assert!(check(6, 1.0) && check(1, 0.0));
-        assert!(!check(7, 0.5) && !check(0, 0.5) && !check(3, 1.5) && !check(3, f64::NAN));
+        let fits = |side, probability| check(&Cutout { side, probability }, 6, 8).is_ok();
+        assert!(fits(6, 1.0) && fits(1, 0.0));
+        assert!(!fits(7, 0.5) && !fits(0, 0.5) && !fits(3, 1.5) && !fits(3, f64::NAN));
     }
 }

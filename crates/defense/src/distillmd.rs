@@ -17,14 +17,7 @@ use crate::{DefenseError, Indices, Result};
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::Tensor;
 
-/// How images are routed to teachers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routing {
-    /// A step draws from one half only (Algorithm 2).
-    Iteration,
-    /// A step draws from both halves (Figure 1).
-    Example,
-}
+pub use dualmd_record::recipe::Routing;
 
 /// Index of teacher 1 (trained on D1) and teacher 2 in [`Target::Teacher`].
 pub const TEACHER_1: usize = 0;

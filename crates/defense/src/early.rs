@@ -6,64 +6,55 @@
 
 use crate::indices::Among;
 use crate::{DefenseError, Result};
+pub use dualmd_record::recipe::EarlyStopping;
 pub use dualmd_record::training::KeptAt;
-use serde::{Deserialize, Serialize};
 
-/// When to stop, and what decides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EarlyStopping {
-    /// Indices into the training set: images that are neither trained on nor audited. Up to 256 of them are used, evenly
-    /// spread over the list.
-    pub calibration: Vec<usize>,
-    /// Evaluations (every `eval_every` steps) without a new lowest loss after which the run ends; 0: it runs to its end,
-    /// and the best weights are kept all the same.
-    pub patience: u64,
+/// Refuses calibration images that cannot be. `members`: images that are trained on; `heldout`: those of the logged held-out loss, which are
+/// the audited ones; `images`: size of the training set.
+///
+/// # Errors
+/// No calibration image, one that is out of range, trained on or audited, or no evaluations.
+pub(crate) fn check(
+    early: &EarlyStopping,
+    members: &Among,
+    heldout: &Among,
+    images: usize,
+    eval_every: u64,
+) -> Result<()> {
+    let fail = |text: String| Err(DefenseError::Setting(format!("early stopping: {text}")));
+    if eval_every == 0 {
+        return fail("train.eval_every is 0, so nothing is ever measured; set it".into());
+    }
+    if early.calibration.is_empty() {
+        return fail("no calibration images: put some held-out images aside for it".into());
+    }
+    if let Some(i) = early.calibration.iter().find(|&&i| i >= images) {
+        return fail(format!("calibration image {i} does not exist"));
+    }
+    if let Some(i) = early.calibration.iter().find(|&&i| members.has(i)) {
+        return fail(format!(
+            "image {i} is trained on and cannot be a calibration image too"
+        ));
+    }
+    if let Some(i) = early.calibration.iter().find(|&&i| heldout.has(i)) {
+        return fail(format!(
+            "image {i} is a calibration image and an audited one: take the calibration images out of the held-out list"
+        ));
+    }
+    Ok(())
 }
 
-impl EarlyStopping {
-    /// `members`: images that are trained on; `heldout`: those of the logged held-out loss, which are the audited ones;
-    /// `images`: size of the training set.
-    ///
-    /// # Errors
-    /// No calibration image, one that is out of range, trained on or audited, or no evaluations.
-    pub(crate) fn check(
-        &self,
-        members: &Among,
-        heldout: &Among,
-        images: usize,
-        eval_every: u64,
-    ) -> Result<()> {
-        let fail = |text: String| Err(DefenseError::Setting(format!("early stopping: {text}")));
-        if eval_every == 0 {
-            return fail("train.eval_every is 0, so nothing is ever measured; set it".into());
-        }
-        if self.calibration.is_empty() {
-            return fail("no calibration images: put some held-out images aside for it".into());
-        }
-        if let Some(i) = self.calibration.iter().find(|&&i| i >= images) {
-            return fail(format!("calibration image {i} does not exist"));
-        }
-        if let Some(i) = self.calibration.iter().find(|&&i| members.has(i)) {
-            return fail(format!(
-                "image {i} is trained on and cannot be a calibration image too"
-            ));
-        }
-        if let Some(i) = self.calibration.iter().find(|&&i| heldout.has(i)) {
-            return fail(format!(
-                "image {i} is a calibration image and an audited one: take the calibration images out of the held-out list"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Has patience run out at `step`? A pure function of what a checkpoint holds.
-    pub(crate) fn is_over(&self, kept: Option<KeptAt>, step: u64, eval_every: u64) -> bool {
-        self.patience > 0
-            && kept.is_some_and(|kept| {
-                step.saturating_sub(kept.step) >= self.patience.saturating_mul(eval_every)
-            })
-    }
+/// Has patience run out at `step`? A pure function of what a checkpoint holds.
+pub(crate) fn is_over(
+    early: &EarlyStopping,
+    kept: Option<KeptAt>,
+    step: u64,
+    eval_every: u64,
+) -> bool {
+    early.patience > 0
+        && kept.is_some_and(|kept| {
+            step.saturating_sub(kept.step) >= early.patience.saturating_mul(eval_every)
+        })
 }
 
 #[cfg(test)]
@@ -82,26 +73,26 @@ mod tests {
             calibration: vec![0],
             patience,
         };
-        assert!(!early(2).is_over(None, 1000, 10));
-        assert!(!early(2).is_over(kept(20), 39, 10));
-        assert!(early(2).is_over(kept(20), 40, 10));
-        assert!(!early(0).is_over(kept(20), 1000, 10));
+        assert!(!is_over(&early(2), None, 1000, 10));
+        assert!(!is_over(&early(2), kept(20), 39, 10));
+        assert!(is_over(&early(2), kept(20), 40, 10));
+        assert!(!is_over(&early(0), kept(20), 1000, 10));
     }
 
     #[test]
     fn calibration_images_are_neither_trained_on_nor_audited() {
-        let check = |calibration: &[usize], eval_every| {
-            EarlyStopping {
+        let checked = |calibration: &[usize], eval_every| {
+            let early = EarlyStopping {
                 calibration: calibration.to_vec(),
                 patience: 0,
-            }
-            .check(&(0..2).collect(), &(2..4).collect(), 6, eval_every)
+            };
+            check(&early, &(0..2).collect(), &(2..4).collect(), 6, eval_every)
         };
-        assert!(check(&[4, 5], 10).is_ok());
-        assert!(check(&[4, 5], 0).is_err());
-        assert!(check(&[], 10).is_err());
+        assert!(checked(&[4, 5], 10).is_ok());
+        assert!(checked(&[4, 5], 0).is_err());
+        assert!(checked(&[], 10).is_err());
         for bad in [0, 2, 6] {
-            assert!(check(&[4, bad], 10).is_err(), "{bad}");
+            assert!(checked(&[4, bad], 10).is_err(), "{bad}");
         }
     }
 }

@@ -11,47 +11,17 @@
 
 use dualmd_torch::{Device, Tensor, noise};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
-/// What the network learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// What its noise schedule says: the noise, v, or the image, at uniform timesteps (paper Eq. 3).
-    #[default]
-    Ddpm,
-    /// The velocity of a flow, at these levels.
-    Flow(Levels),
-}
+pub use dualmd_record::recipe::{Levels, Objective};
 
-/// How the levels s of a flow's training are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Levels {
-    /// Uniform in [0, 1).
-    Uniform,
-    /// 1 / (1 + exp(-z)) of a standard normal z.
-    LogitNormal,
-}
-
-impl Objective {
-    /// Does the network learn a velocity?
-    #[must_use]
-    pub const fn is_flow(self) -> bool {
-        matches!(self, Self::Flow(_))
-    }
-}
-
-impl Levels {
-    /// `n` levels, \[n\] f32 in [0, 1].
-    pub(crate) fn draw(self, rng: &mut impl Rng, n: usize, device: Device) -> Tensor {
-        match self {
-            Self::Uniform => {
-                let values: Vec<f32> = (0..n).map(|_| rng.random()).collect();
-                Tensor::from_slice(&values).to_device(device)
-            }
-            Self::LogitNormal => noise::normal(rng, &[n as i64], device).sigmoid(),
+/// `n` levels, \[n\] f32 in [0, 1].
+pub(crate) fn draw(levels: Levels, rng: &mut impl Rng, n: usize, device: Device) -> Tensor {
+    match levels {
+        Levels::Uniform => {
+            let values: Vec<f32> = (0..n).map(|_| rng.random()).collect();
+            Tensor::from_slice(&values).to_device(device)
         }
+        Levels::LogitNormal => noise::normal(rng, &[n as i64], device).sigmoid(),
     }
 }
 
@@ -64,7 +34,7 @@ mod tests {
     fn levels_are_distributed_as_they_are_named() {
         let n = 20_000;
         let shares = |levels: Levels| {
-            let drawn = levels.draw(&mut stream(3, "levels", 0), n, Device::Cpu);
+            let drawn = draw(levels, &mut stream(3, "levels", 0), n, Device::Cpu);
             assert_eq!(drawn.size(), [n as i64]);
             let values: Vec<f32> = Vec::try_from(&drawn).unwrap();
             assert!(values.iter().all(|s| (0.0..=1.0).contains(s)));

@@ -1,5 +1,6 @@
 //! Adam and the exponential moving average, both over all parameters in one call.
 
+use crate::options::{ema_decay, rate};
 use crate::{DefenseError, KeptAt, Result, TrainOptions};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_torch::shim::{AdamOptions, clip_grad_norm, clip_grad_norm_there, fused_adam, lerp_all};
@@ -183,7 +184,7 @@ impl Optimizer {
     /// Steps along `grads` as they are, averages, and forgets the gradients.
     fn move_along(&mut self, grads: &[Tensor], step: u64, options: &TrainOptions) -> Result<()> {
         let adam = AdamOptions {
-            learning_rate: options.rate(step),
+            learning_rate: rate(options, step),
             beta1: 0.9,
             beta2: 0.999,
             weight_decay: options.weight_decay,
@@ -198,7 +199,7 @@ impl Optimizer {
             &self.step,
             &adam,
         )?;
-        lerp_all(&self.ema, &self.params, 1.0 - options.ema_decay(step))?;
+        lerp_all(&self.ema, &self.params, 1.0 - ema_decay(options, step))?;
         self.forget();
         Ok(())
     }

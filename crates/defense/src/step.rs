@@ -8,7 +8,7 @@ use crate::optimizer::Optimizer;
 use crate::recipe::{Draw, Target};
 use crate::trainer::{Additions, Trainer};
 use crate::unread::{Number, Reading};
-use crate::{DefenseError, Objective, Result};
+use crate::{DefenseError, Objective, Result, augment, objective};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Keep, NoiseSchedule, Pass, ghost};
 use dualmd_torch::device::bring;
@@ -396,7 +396,8 @@ impl Trainer<'_> {
         if let Some(cutout) = &additions.cutout {
             let (_, _, height, width) = x0.size4()?;
             let mut rng = stream(seed, "train/cutout", step);
-            let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), Device::Cpu);
+            let side = (height as usize, width as usize);
+            let mask = augment::mask(cutout, &mut rng, n, side, Device::Cpu);
             x0 = x0.f_mul(&keep(mask))?;
         }
         let eps = normal("train/noise");
@@ -430,7 +431,8 @@ impl Trainer<'_> {
                 (x_t, t)
             }
             Objective::Flow(levels) => {
-                let s = levels.draw(&mut stream(seed, "train/level", step), n, Device::Cpu);
+                let mut rng = stream(seed, "train/level", step);
+                let s = objective::draw(levels, &mut rng, n, Device::Cpu);
                 let s = keep(s);
                 (NoiseSchedule::on_path(&x0, &eps, &s), s)
             }
@@ -746,7 +748,8 @@ pub(crate) mod tests {
         let (seed, step) = (trainer.seed, 3);
         let draw = recipe.draw(step, IMAGES);
         let batch = trainer.batch(&draw, 1, seed, step, &none).unwrap();
-        let s = Levels::Uniform.draw(&mut stream(seed, "train/level", step), IMAGES, Device::Cpu);
+        let mut rng = stream(seed, "train/level", step);
+        let s = objective::draw(Levels::Uniform, &mut rng, IMAGES, Device::Cpu);
         let rows: Vec<i64> = draw.images.iter().map(|&i| i as i64).collect();
         let x0 = trainer.set.images.rows(&rows, Device::Cpu).unwrap();
         let mut rng = stream(seed, "train/noise", step);

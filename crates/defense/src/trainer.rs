@@ -29,19 +29,19 @@ use crate::checkpoint::{self, LossSoFar, Stand};
 use crate::indices::Among;
 use crate::journal::{Journal, LogLine};
 use crate::optimizer::Optimizer;
+use crate::options::{self, rate};
 use crate::recipe::Recipe;
 use crate::step::Done;
 use crate::unread::{Read, Reading, Unread};
 use crate::{
-    Captions, Cutout, DefenseError, EarlyStopping, Images, Indices, KeptAt, Network, Result,
-    TrainOptions,
+    Captions, DefenseError, Images, Indices, KeptAt, Network, Result, TrainOptions, augment, early,
 };
 use dualmd_diffusion::schedule::PredictionType;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
+pub use dualmd_record::recipe::Additions;
 use dualmd_torch::device::{self, Precision};
 use dualmd_torch::ranks::Group;
 use dualmd_torch::{Device, Kind, Tensor};
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -113,16 +113,6 @@ pub enum Finished {
         /// Steps done.
         step: u64,
     },
-}
-
-/// What a run may add to its options. They change results, so a fingerprint of the run must cover them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Additions {
-    /// Grey squares in the drawn images.
-    pub cutout: Option<Cutout>,
-    /// Keep the averages with the lowest loss on calibration images.
-    pub early_stopping: Option<EarlyStopping>,
 }
 
 /// What [`Trainer::run_with`] achieved.
@@ -222,7 +212,9 @@ impl Trainer<'_> {
         let early = additions.early_stopping.as_ref();
         let over = |optimizer: &Optimizer, step: u64| {
             step >= options.steps
-                || early.is_some_and(|e| e.is_over(optimizer.kept_at(), step, options.eval_every))
+                || early.is_some_and(|e| {
+                    early::is_over(e, optimizer.kept_at(), step, options.eval_every)
+                })
         };
         let mut optimizer = Optimizer::new(self.network.parameters());
         let found = match ranks.leads() {
@@ -342,7 +334,7 @@ impl Trainer<'_> {
                 let line = LogLine {
                     step: done,
                     loss: mean.last,
-                    lr: options.rate(step),
+                    lr: rate(options, step),
                     grad_norm: latest.grad_norm,
                     images_per_second: since_log.0 as f64 * options.batch as f64
                         / since_log.1.elapsed().as_secs_f64(),
@@ -420,7 +412,7 @@ impl Trainer<'_> {
 
     /// Settings that contradict each other or the images.
     pub(crate) fn check(&self, additions: &Additions) -> Result<()> {
-        self.options.check()?;
+        options::check(&self.options)?;
         if self.options.objective.is_flow() != self.schedule.is_flow() {
             return Err(DefenseError::Setting(
                 "train.objective = \"flow\" and a noise schedule of flow matching go together: set both, or neither"
@@ -483,13 +475,13 @@ impl Trainer<'_> {
             }
         }
         if let Some(cutout) = &additions.cutout {
-            cutout.check(side(2), side(3))?;
+            augment::check(cutout, side(2), side(3))?;
         }
         if let Some(early) = &additions.early_stopping {
             let watched = self.recipe.watched();
             let seen: Among = members.iter().chain(watched.iter()).collect();
             let audited: Among = self.set.heldout.iter().collect();
-            early.check(&seen, &audited, side(0), self.options.eval_every)?;
+            early::check(early, &seen, &audited, side(0), self.options.eval_every)?;
         }
         if self.recipe.private().is_some() && self.options.batch > members.len() {
             return Err(DefenseError::Setting(format!(

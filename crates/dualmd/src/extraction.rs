@@ -21,10 +21,9 @@ pub use written::lines;
 use crate::audit::{Sides, refuse_foreign_split};
 use crate::choices::{ExtractMethod, Features, Order, Sampler, Weights};
 use crate::session::Session;
-use crate::stages::attack::weight_set;
+use crate::stages::generator::{Generator, weight_set};
 use crate::stages::held::Held;
 use crate::stages::pictures::as_seen;
-use crate::stages::sample::Generator;
 use crate::stages::score::parts;
 use crate::stages::text::Told;
 use crate::stages::{remove, utility};
@@ -195,7 +194,7 @@ impl ExtractOptions {
 ///
 /// # Errors
 /// What cannot be read; images of different sizes, the same one on both sides, or too few; a stop that was asked for
-/// ([`stopped`](crate::stages::sample::stopped)): the same call goes on then.
+/// ([`stopped`](crate::stages::generator::stopped)): the same call goes on then.
 pub fn extract(session: &Session, args: &ExtractOptions) -> Result<Extraction> {
     if args.models.is_empty() {
         bail_usage!("no model is named");

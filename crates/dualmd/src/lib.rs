@@ -63,26 +63,19 @@ pub mod audit;
 #[cfg(feature = "caption")]
 pub mod caption;
 pub mod check;
-pub mod engine;
-pub mod errors;
 pub mod estimate;
 pub mod extraction;
 pub mod files;
 pub mod jobs;
-pub mod launcher;
 pub mod lira;
 pub mod listing;
 pub mod lora_size;
-pub mod machine;
 pub mod memorisation;
 pub mod metrics;
 pub mod report;
-pub mod room;
 pub mod run;
 pub mod sampling;
 pub mod selftest;
-pub mod session;
-pub mod stages;
 pub mod train;
 pub mod tune;
 pub mod whole;
@@ -91,6 +84,8 @@ pub mod work;
 pub use dualmd_attack::Share;
 pub use dualmd_experiment::{bail_usage, choices, experiment, options, plan, presets, suggest};
 pub use dualmd_runs::{evidence, forms, reporter};
+pub use dualmd_stages as stages;
+pub use dualmd_stages::{engine, errors, in_process, launcher, machine, room, session};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]

@@ -12,9 +12,10 @@ use crate::plan::{Plan, Target};
 use crate::report::{ReportOptions, Written, report};
 use crate::reporter::{Silent, duration};
 use crate::session::Session;
+use crate::stages::generator::{Generator, weight_set};
 use crate::stages::held::Held;
 use crate::stages::prepare::{self, Images};
-use crate::stages::sample::{self, Generator};
+use crate::stages::sample;
 use crate::stages::{RunFolder, attack, create_folder, score, trainings};
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name};
@@ -635,7 +636,7 @@ fn statistic(
         run, plan, images, ..
     } = shadow;
     let parts: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
-    let generator = Generator::open(&parts, attack::weight_set(plan.audit.weights), engine)?;
+    let generator = Generator::open(&parts, weight_set(plan.audit.weights), engine)?;
     let s = &images.selected;
     let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
     let id = |i: usize| images.set().records[i].id.as_str().to_owned();

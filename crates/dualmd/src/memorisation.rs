@@ -6,12 +6,11 @@ use crate::audit::undoubled;
 use crate::choices::{Features, Order, Weights};
 use crate::reporter::ProgressEvent;
 use crate::session::Session;
-use crate::stages::attack::weight_set;
 use crate::stages::fit::Fitting;
+use crate::stages::generator::{Generator, weight_set};
 use crate::stages::held::Held;
 use crate::stages::memorisation::{Found, Measure, Prompt, Real};
 use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
-use crate::stages::sample::Generator;
 use crate::stages::text::captions_of;
 use crate::stages::{create_folder, remove, utility};
 use crate::{bail_usage, machine};
@@ -104,7 +103,7 @@ pub enum PromptSource {
 ///
 /// # Errors
 /// What cannot be read; a model that is told no text; a stop that was asked for
-/// ([`stopped`](crate::stages::sample::stopped)): the same call begins anew then.
+/// ([`stopped`](crate::stages::generator::stopped)): the same call begins anew then.
 pub fn memorisation(session: &Session, args: &MemorisationOptions) -> Result<Vec<String>> {
     let _held = Held::folder(&args.out, &["images"], session.reporter.as_ref())?;
     measured(session, args)

@@ -5,14 +5,14 @@ use crate::choices::{self, ImageFormat, Order, Weights};
 use crate::reporter::{ProgressEvent, Work};
 use crate::room;
 use crate::session::Session;
-use crate::stages::attack::weight_set;
 use crate::stages::batches::InBatches;
+use crate::stages::generator::{Generator, Sampling, decoded, refuse_missing, weight_set};
+use crate::stages::hashes::hash_tensor;
 use crate::stages::held::Held;
 use crate::stages::mitigation::{self, Drawing};
-use crate::stages::sample::{Generator, Prompts, Sampling, decoded, refuse_missing, write_samples};
-use crate::stages::score::hash_tensor;
+use crate::stages::sample::write_samples;
 use crate::stages::score::parts::{self, Folder};
-use crate::stages::text::{Encoded, Told};
+use crate::stages::text::{Encoded, Prompts, Told};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::memorisation::Mitigation;
 use dualmd_attack::{Batches, Share};
@@ -77,7 +77,7 @@ pub struct SampleOptions {
 ///
 /// # Errors
 /// What cannot be read; more images than the machine holds; a stop that was asked for
-/// ([`stopped`](crate::stages::sample::stopped)).
+/// ([`stopped`](crate::stages::generator::stopped)).
 pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
     let _held = Held::open_folder(&args.out, session.reporter.as_ref())?;
     // Before hours of work, not after.

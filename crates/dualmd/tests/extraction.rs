@@ -4,8 +4,8 @@
 use dualmd::choices::{ExtractMethod, Features};
 use dualmd::extraction::{Side, extract_denoiser, lines};
 use dualmd::reporter::{ProgressEvent, Reporter};
+use dualmd::stages::generator::stopped;
 use dualmd::stages::pictures::tensor_of_all;
-use dualmd::stages::sample::stopped;
 use dualmd::{Engine, ExtractOptions, Session, errors};
 use dualmd_data::decode::decode;
 use dualmd_data::{LoadOptions, Picture, load, save_png, stream};

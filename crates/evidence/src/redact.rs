@@ -276,11 +276,11 @@ pub(super) fn training(file: &Training, salt: &Salt) -> Training {
         dtype: file.dtype.clone(),
         peak_rss_mb: file.peak_rss_mb,
         teachers: file.teachers.clone(),
-        distill: Value::Null,
+        distill: None,
         privacy: file.privacy.clone(),
         kept: file.kept,
-        additions: Value::Null,
-        recipe: Value::Null,
+        additions: None,
+        recipe: None,
         wall_seconds_of_last_invocation: file.wall_seconds_of_last_invocation,
     }
 }

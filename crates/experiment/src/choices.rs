@@ -1,33 +1,9 @@
-//! The named choices that flags and experiment files share: one spelling for both. With the feature `clap` they are values of flags.
+//! The named choices that flags and experiment files share: one spelling for both. With the feature `clap` they are values of flags. Those
+//! that `training.json` has, too, are of `dualmd_record`.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use dualmd_names::choice;
 
-/// An enum whose variants have one name on the command line, in TOML and in JSON.
-macro_rules! choice {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
-        #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
-        pub enum $name {
-            $($(#[$variant_meta])* #[serde(rename = $text)] #[cfg_attr(feature = "clap", value(name = $text))] $variant,)+
-        }
-
-        impl $name {
-            /// The name that flags and files use.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
+pub use dualmd_record::recipe::{CaptionChoice, Init, Levels, Routing, Weights};
 
 choice! {
     /// Number format of the network's heavy operations.
@@ -161,17 +137,6 @@ choice! {
 }
 
 choice! {
-    /// Which teacher answers for which image in DistillMD.
-    Routing {
-        /// each iteration draws one half and asks the other half's teacher, as in the paper
-        #[default]
-        Iteration = "iteration",
-        /// a batch mixes both halves; each image asks the teacher that never saw it
-        Example = "example",
-    }
-}
-
-choice! {
     /// What turns gradients into steps; both with betas 0.9 and 0.999.
     Optimizer {
         /// weight decay is an L2 term of the gradient
@@ -190,39 +155,6 @@ choice! {
         Ddpm = "ddpm",
         /// the velocity eps - x_0 along x_s = (1 - s) x_0 + s eps: rectified flow, flow matching (Liu et al. 2022)
         Flow = "flow",
-    }
-}
-
-choice! {
-    /// How the levels s of a flow's training are drawn.
-    Levels {
-        /// uniform in 0..1
-        #[default]
-        Uniform = "uniform",
-        /// the logistic function of a standard normal, which favours the middle (Esser et al. 2024)
-        LogitNormal = "logit-normal",
-    }
-}
-
-choice! {
-    /// The random weights that a distilled model begins with.
-    Init {
-        /// its own draw
-        #[default]
-        Independent = "independent",
-        /// the draw that its (first) teacher began with
-        Shared = "shared",
-    }
-}
-
-choice! {
-    /// Which caption of an image a text-to-image model is told in training.
-    CaptionChoice {
-        /// always the first
-        #[default]
-        First = "first",
-        /// any of them, drawn each time: prompt diversification
-        Any = "any",
     }
 }
 
@@ -296,17 +228,6 @@ choice! {
         RandomStart = "random-start",
         /// a coin per step says which model takes it
         RandomStep = "random-step",
-    }
-}
-
-choice! {
-    /// Which of a model's two sets of weights.
-    Weights {
-        /// the moving average (`unet/`)
-        #[default]
-        Ema = "ema",
-        /// the weights the optimiser left (`unet_raw/`)
-        Raw = "raw",
     }
 }
 

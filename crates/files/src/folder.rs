@@ -29,26 +29,35 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
 }
 
 /// Refuses a folder that could not be made, or in which nothing could be written: a file stands in the way, permission is missing, the file
-/// system is read-only. Nothing is made, and nothing stays. To be called before work whose results go to `path`.
+/// system is read-only. Nothing is made, and nothing stays. To be called before work whose results go to `path`. Returns the folder that is
+/// there: `path`, or the lowest one above it.
 ///
 /// # Errors
-/// As [`create_folder`], and as [`scratch`](crate::scratch) in the folder, or in the lowest one above it that is there.
-pub fn check_folder(path: &Path) -> Result<()> {
+/// As [`create_folder`], and as [`scratch`](crate::scratch) in the folder that is there.
+pub fn check_folder(path: &Path) -> Result<PathBuf> {
     let fail = |e| Error::io("write to the folder", path, e);
+    // Below what is no folder there is nothing either.
     let absent = |at: &Path| {
         let found = std::fs::symlink_metadata(at);
-        found.is_err_and(|e| e.kind() == ErrorKind::NotFound)
+        found.is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
     };
     let mut at = path;
     while absent(at) && at != parent(at) {
         at = parent(at);
     }
-    // A link that leads nowhere is there, and is no folder.
-    let found = std::fs::metadata(at).map_err(fail)?;
-    if !found.is_dir() {
-        return Err(fail(ErrorKind::NotADirectory.into()));
+    match std::fs::metadata(at) {
+        Ok(found) if found.is_dir() => {}
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(fail(e)),
+        // A link that leads nowhere is there, and is no folder.
+        Ok(_) | Err(_) => {
+            return Err(Error::NotAFolder {
+                path: path.to_path_buf(),
+                there: at.to_path_buf(),
+            });
+        }
     }
-    tempfile::tempfile_in(at).map(drop).map_err(fail)
+    tempfile::tempfile_in(at).map_err(fail)?;
+    Ok(at.to_path_buf())
 }
 
 /// Bytes that this user may still write on the disk of a folder that is there; `None` where the system does not say.
@@ -265,17 +274,20 @@ mod tests {
     fn a_folder_that_cannot_be_written_to_is_found_before() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for name in ["new", "new/deep/er", "."] {
-            check_folder(&at(name)).unwrap();
+        for name in ["new", "new/deep/er"] {
+            assert_eq!(check_folder(&at(name)).unwrap(), dir.path());
         }
+        assert_eq!(check_folder(dir.path()).unwrap(), dir.path());
+        assert_eq!(check_folder(Path::new("no-such")).unwrap(), Path::new("."));
         assert!(names(dir.path()).is_empty(), "nothing is made");
         std::fs::write(at("file"), b"").unwrap();
         symlink(at("nowhere"), at("link")).unwrap();
-        for name in ["file", "file/below", "link"] {
+        for (name, there) in [("file", "file"), ("file/be/low", "file"), ("link", "link")] {
             let error = check_folder(&at(name)).unwrap_err().to_string();
-            assert!(
-                error.starts_with("cannot write to the folder ") && error.contains(name),
-                "{error}"
+            let [wanted, there] = [name, there].map(|name| at(name).display().to_string());
+            assert_eq!(
+                error,
+                format!("cannot write to the folder {wanted}: {there} is no folder")
             );
         }
         // No right to write: nobody but root does all the same.

@@ -53,6 +53,18 @@ pub enum Error {
         /// What it is, with its article.
         what: &'static str,
     },
+    /// Something else stands where a folder is wanted, or above it.
+    #[error(
+        "cannot write to the folder {}: {} is no folder",
+        shown(path),
+        shown(there)
+    )]
+    NotAFolder {
+        /// The folder that is wanted.
+        path: PathBuf,
+        /// What stands in its way.
+        there: PathBuf,
+    },
     /// More bytes than such a file may have.
     #[error(
         "{}: more than {limit} bytes, which is more than such a file may have here; is it the right file?",
@@ -131,6 +143,7 @@ impl Error {
             Self::ReadOnly { .. } => std::io::ErrorKind::PermissionDenied,
             Self::Locked { .. } => std::io::ErrorKind::ResourceBusy,
             Self::NotAFile { .. } => std::io::ErrorKind::InvalidInput,
+            Self::NotAFolder { .. } => std::io::ErrorKind::NotADirectory,
         }
     }
 

@@ -7,6 +7,7 @@
 //! * [`Defense`]: every defence, and its row of a table of facts ([`defense`]).
 //! * [`ModelKind`]: what a model is, as files record it; [`Part`]: the teachers and the models of shards, by the names of their
 //!   folders; and what a model may be called ([`model`]).
+//! * [`choice!`]: an enum whose variants are words of flags and files.
 //! * [`Place`]: where a model in another process is ([`place`]); [`Share`]: which batches are whose, where several processes make them
 //!   ([`share`]).
 //!
@@ -23,6 +24,7 @@
     )
 )]
 
+mod choice;
 pub mod defense;
 pub mod drawn;
 mod error;

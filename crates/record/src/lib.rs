@@ -10,6 +10,7 @@
 //! | [`parameters`] | what an attack was run with, in `scores/MODEL.json` and `report.json` |
 //! | [`utility`] | `utility/MODEL.json` |
 //! | [`training`] | `models/MODEL/training.json`, `logs/MODEL.jsonl` |
+//! | [`recipe`] | how a training is set, in `training.json` |
 //! | [`split`] | `split.json` |
 //! | [`samples`] | `nearest.json`, `prompts.json`, `drawn.json` in `samples/MODEL/` |
 //! | [`sets`] | `sets/MODEL.json` |
@@ -18,6 +19,7 @@
 //! | [`extraction`] | `extraction.json` |
 //! | [`evidence`] | `manifest.json`, `halves.json` of an evidence folder |
 //! | [`plan`] | `plan.json` of an audit |
+//! | [`planned`] | parts of a run's plan, and what is read of any plan |
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
@@ -59,7 +61,9 @@ pub mod memorisation;
 pub mod number;
 pub mod parameters;
 pub mod plan;
+pub mod planned;
 pub mod prepared;
+pub mod recipe;
 pub mod run_check;
 pub mod samples;
 pub mod schemas;

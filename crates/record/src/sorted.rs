@@ -407,56 +407,36 @@ impl<'a, 'o> Serializer for Pass<'a, 'o> {
     }
 }
 
-impl ser::SerializeSeq for Walk<'_, '_> {
-    type Ok = Form;
-    type Error = Unwritten;
+/// Ways through a value that differ in their names, and in whether an entry's key comes with it. Of a variant with content only what it is
+/// is asked for.
+macro_rules! walks {
+    ($($way:ident: $method:ident($($key:ident)?) by $step:ident,)*) => {
+        $(impl ser::$way for Walk<'_, '_> {
+            type Ok = Form;
+            type Error = Unwritten;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.element(value)
-    }
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($key: &'static str,)?
+                value: &T,
+            ) -> Result<()> {
+                self.$step($(Cow::Borrowed($key),)? value)
+            }
 
-    fn end(self) -> Result<Form> {
-        Ok(self.form)
-    }
+            fn end(self) -> Result<Form> {
+                Ok(self.form)
+            }
+        })*
+    };
 }
 
-impl ser::SerializeTuple for Walk<'_, '_> {
-    type Ok = Form;
-    type Error = Unwritten;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.element(value)
-    }
-
-    fn end(self) -> Result<Form> {
-        Ok(self.form)
-    }
-}
-
-impl ser::SerializeTupleStruct for Walk<'_, '_> {
-    type Ok = Form;
-    type Error = Unwritten;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        self.element(value)
-    }
-
-    fn end(self) -> Result<Form> {
-        Ok(self.form)
-    }
-}
-
-impl ser::SerializeTupleVariant for Walk<'_, '_> {
-    type Ok = Form;
-    type Error = Unwritten;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(self) -> Result<Form> {
-        Ok(self.form)
-    }
+walks! {
+    SerializeSeq: serialize_element() by element,
+    SerializeTuple: serialize_element() by element,
+    SerializeTupleStruct: serialize_field() by element,
+    SerializeTupleVariant: serialize_field() by element,
+    SerializeStruct: serialize_field(key) by entry,
+    SerializeStructVariant: serialize_field(key) by entry,
 }
 
 impl ser::SerializeMap for Walk<'_, '_> {
@@ -471,36 +451,6 @@ impl ser::SerializeMap for Walk<'_, '_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         let name = std::mem::take(&mut self.name);
         self.entry(name, value)
-    }
-
-    fn end(self) -> Result<Form> {
-        Ok(self.form)
-    }
-}
-
-impl ser::SerializeStruct for Walk<'_, '_> {
-    type Ok = Form;
-    type Error = Unwritten;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<()> {
-        self.entry(Cow::Borrowed(key), value)
-    }
-
-    fn end(self) -> Result<Form> {
-        Ok(self.form)
-    }
-}
-
-impl ser::SerializeStructVariant for Walk<'_, '_> {
-    type Ok = Form;
-    type Error = Unwritten;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, _: &T) -> Result<()> {
-        Ok(())
     }
 
     fn end(self) -> Result<Form> {

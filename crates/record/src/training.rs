@@ -3,9 +3,9 @@
 use dualmd_names::ModelKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::number::{nan, or_nan};
+use crate::number::{if_known, nan, or_nan};
+use crate::recipe::{Additions, Distill, TrainOptions};
 use crate::{Count, RunFile};
 
 /// A finished training. A model that was trained elsewhere may say less.
@@ -55,16 +55,19 @@ pub struct Training {
     pub peak_rss_mb: Option<f64>,
     /// Names of the models that it learnt from.
     pub teachers: Vec<String>,
-    /// Of a model that learnt from others: how, as the experiment's `[distill]`.
-    pub distill: Value,
+    /// Of a model that learnt from others: how. Null for others, and where another version or program wrote it in another form.
+    #[serde(deserialize_with = "if_known")]
+    pub distill: Option<Distill>,
     /// What DP-SGD guarantees; null for trainings that promise nothing.
     pub privacy: Option<Guarantee>,
     /// Which weights early stopping kept.
     pub kept: Option<KeptAt>,
-    /// Cutout and early stopping, as they were set.
-    pub additions: Value,
-    /// All settings of the training loop.
-    pub recipe: Value,
+    /// Cutout and early stopping, as they were set; null where another program says it in another form.
+    #[serde(deserialize_with = "if_known")]
+    pub additions: Option<Additions>,
+    /// All settings of the training loop; null where another program says them in another form.
+    #[serde(deserialize_with = "if_known")]
+    pub recipe: Option<TrainOptions>,
     /// Wall time of the last process that worked on it, s.
     pub wall_seconds_of_last_invocation: Option<f64>,
 }
@@ -155,4 +158,98 @@ pub struct LogLine {
     /// Share of the images since the last line that `train.drop_memorised` or `train.skip_easy` left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Cutout, EarlyStopping, Init, Levels, Objective, Routing, Weights};
+    use serde_json::{Value, json};
+
+    /// As a version wrote it whose loop had fewer settings.
+    const EARLIER: &str = r#"{
+        "name": "student", "defense": "distillmd", "steps": 1600,
+        "distill": { "routing": "example" },
+        "additions": { "cutout": null, "early_stopping": { "calibration": [4, 9], "patience": 2 } },
+        "recipe": {
+            "batch": 32, "checkpoint_every": 400, "clip": 1.0, "decay_fraction": 0.4, "ema": 0.999, "ema_warmup": true, "eval_every": 100,
+            "flip": false, "keep_checkpoints": 2, "learning_rate": 0.002, "log_every": 50, "sample_every": 0, "steps": 1600, "warmup": 50,
+            "weight_decay": 0.0
+        }
+    }"#;
+
+    #[test]
+    fn how_an_earlier_version_trained_is_read() {
+        let read: Training = crate::parse(EARLIER.as_bytes()).unwrap();
+        let distill = read.distill.clone().unwrap();
+        assert_eq!(
+            (distill.routing, distill.teacher_weights, distill.init),
+            (Routing::Example, Weights::Ema, Init::Independent)
+        );
+        let stopping = EarlyStopping {
+            calibration: vec![4, 9],
+            patience: 2,
+        };
+        let additions = read.additions.clone().unwrap();
+        assert_eq!(
+            (additions.cutout, additions.early_stopping),
+            (None, Some(stopping))
+        );
+        let recipe = read.recipe.clone().unwrap();
+        assert_eq!((recipe.steps, recipe.eval_every), (1600, 100));
+        assert_eq!(
+            (recipe.accumulate, recipe.objective),
+            (1, Objective::Ddpm),
+            "what is written only where it is on was off"
+        );
+        // Written again it says no more than before.
+        let before: Value = serde_json::from_str(EARLIER).unwrap();
+        let again = serde_json::to_value(&read).unwrap();
+        for part in ["additions", "recipe"] {
+            assert_eq!(again[part], before[part]);
+        }
+    }
+
+    #[test]
+    fn how_this_version_trained_comes_back() {
+        let training = Training {
+            distill: Some(Distill::default()),
+            additions: Some(Additions {
+                cutout: Some(Cutout {
+                    side: 4,
+                    probability: 0.5,
+                }),
+                early_stopping: None,
+            }),
+            recipe: Some(TrainOptions {
+                objective: Objective::Flow(Levels::LogitNormal),
+                accumulate: 2,
+                skip_easy: 2.0,
+                ..TrainOptions::default()
+            }),
+            ..Training::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("training.json");
+        crate::write(&path, &training).unwrap();
+        assert_eq!(crate::read::<Training>(&path).unwrap(), training);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(r#""flow": "logit-normal""#), "{text}");
+    }
+
+    /// A model that was trained by another program.
+    #[test]
+    fn another_form_counts_as_none_and_the_rest_is_read() {
+        let other = json!({
+            "steps": 7, "distill": "progressive", "additions": ["cutout"], "recipe": { "optimizer": "sgd", "steps": 7 },
+        });
+        let read: Training = crate::parse(other.to_string().as_bytes()).unwrap();
+        assert_eq!(read.steps, Some(Count::Whole(7)));
+        assert_eq!(
+            (read.distill, read.additions, read.recipe),
+            (None, None, None)
+        );
+        let none: Training = crate::parse(b"{}").unwrap();
+        assert_eq!(none, Training::default());
+    }
 }

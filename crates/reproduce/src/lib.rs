@@ -91,7 +91,7 @@ pub enum Made {
 /// An unknown image set; images or weights that are needed and not named; what a run refuses.
 pub fn reproduce(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
     match made(session, args) {
-        Err(error) if stages::sample::stopped(&error) => Ok(None),
+        Err(error) if stages::generator::stopped(&error) => Ok(None),
         done => done,
     }
 }
@@ -123,7 +123,7 @@ fn made(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
     if matches!(args.what, What::Table1 | What::Fig3) {
         text::measure(&study, session, args)?;
     }
-    let evidence = Evidence::read(&study)?;
+    let evidence = study.read()?;
     let outcome = outcome(args.what, &study, &evidence)?;
     let mut files = vec![outcome.write(&study.place(args.what))?];
     let pictures = outcome.pictures.iter();

@@ -23,13 +23,13 @@ pub fn frontier(
     let own = own?;
     let source = own
         .first()
-        .and_then(|run| run.plan["data"]["source"].as_str());
+        .and_then(|run| run.plan.data.source.as_deref());
     let images = image_set(source, name);
     let evidence = Evidence {
         sets: vec![Set::of(&images, &images, own)],
     };
     let mut all = evidence.sets.iter().flat_map(|s| &s.runs);
-    let text_to_image = all.any(|run| run.plan["model"]["text"] == true);
+    let text_to_image = all.any(|run| run.plan.model.text == Some(true));
     if !view::worth_drawing(&evidence)? {
         return Ok(None);
     }

@@ -2,13 +2,12 @@
 
 use super::names;
 use super::paper::Metric;
-use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result};
 use dualmd_audit::report::{self, BlindBaseline, Measurement, ModelReport};
 use dualmd_names::{Defense, Part};
+use dualmd_record::planned::{AnyPlan, JobKind, PlannedRecipe};
 use dualmd_record::training::Training;
 use dualmd_record::{Count, RunFolder};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -49,8 +48,8 @@ pub struct Run {
     pub folder: PathBuf,
     /// What was audited.
     pub models: Vec<Model>,
-    /// What was planned, as the report has it; null where it does not say.
-    pub plan: Value,
+    /// What was planned, as far as the report says it.
+    pub plan: AnyPlan,
     /// Members that the models were trained on, where the report says.
     pub members: Option<f64>,
     /// What tells its members from others without a model, where that was measured.
@@ -73,7 +72,7 @@ pub struct Model {
     /// Models that generate for it, where that is not one of its own name.
     pub parts: Vec<String>,
     /// How it was trained but for the number of steps: see [`recipe`].
-    pub recipe: Value,
+    pub recipe: Option<PlannedRecipe>,
 }
 
 impl Deref for Model {
@@ -95,8 +94,8 @@ impl Model {
             steps: None,
             evaluations: None,
             calls: None,
-            parts: parts(&Value::Null, &reported),
-            recipe: Value::Null,
+            parts: parts(&AnyPlan::default(), &reported),
+            recipe: None,
             reported,
         }
     }
@@ -134,17 +133,6 @@ fn auc(measurement: &Measurement) -> Measured {
 }
 
 impl Evidence {
-    /// Reads the reports of all runs of a study.
-    ///
-    /// # Errors
-    /// A report that cannot be read.
-    pub fn read(study: &Study) -> Result<Self> {
-        let sets = study.datasets.iter().map(Set::read);
-        Ok(Self {
-            sets: sets.collect::<Result<_>>()?,
-        })
-    }
-
     /// The audited models of all runs.
     fn audited(&self) -> impl Iterator<Item = &Model> {
         self.sets.iter().flat_map(Set::audited)
@@ -172,18 +160,6 @@ impl Evidence {
 }
 
 impl Set {
-    fn read(runs: &Runs) -> Result<Self> {
-        let dataset = runs.dataset;
-        let read = |planned: &Planned| read(planned.experiment.seed, &planned.folder.0);
-        let found: Result<Vec<Run>> = runs.runs.iter().map(read).collect();
-        Ok(Self {
-            paper: dataset.paper,
-            brought: dataset.remedy.is_some(),
-            epochs: runs.epochs.map(|e| e as f64),
-            ..Self::of(dataset.name, dataset.title, found?)
-        })
-    }
-
     /// Runs that belong to no study.
     pub fn of(name: &str, title: &str, runs: Vec<Run>) -> Self {
         Self {
@@ -281,6 +257,7 @@ pub fn read_report(seed: u64, path: &Path, folder: &Path) -> Result<Run> {
             folder.display()
         )
     })?;
+    let plan = AnyPlan::of(&report.run);
     let recorded = |name: &str| {
         let file = RunFolder(folder.to_path_buf()).training(name);
         dualmd_record::read::<Training>(&file).ok()
@@ -297,32 +274,32 @@ pub fn read_report(seed: u64, path: &Path, folder: &Path) -> Result<Run> {
     let steps = |name: &str| {
         let own = recorded(name).and_then(|t| t.steps).map(Count::as_f64);
         own.or_else(|| reported(name, &|t: &report::Training| t.steps))
-            .or_else(|| planned(&report.run, name, "steps"))
+            .or_else(|| planned(&plan, name, |recipe| recipe.steps))
     };
     let evaluated = |name: &str| {
         let own = recorded(name).and_then(|t| t.batch).map(Count::as_f64);
         let batch = own
             .or_else(|| reported(name, &|t: &report::Training| t.batch))
-            .or_else(|| planned(&report.run, name, "batch"))?;
-        Some(steps(name)? * batch * evaluations(&report.run, name))
+            .or_else(|| planned(&plan, name, |recipe| recipe.batch))?;
+        Some(steps(name)? * batch * evaluations(&plan, name))
     };
     let models: Vec<Model> = report
         .models
         .iter()
         .map(|reported| {
-            let (name, parts) = (reported.name.as_str(), parts(&report.run, reported));
+            let (name, parts) = (reported.name.as_str(), parts(&plan, reported));
             Model {
-                seconds: cost(&report.run, name, &seconds),
-                steps: cost(&report.run, name, &steps),
-                evaluations: cost(&report.run, name, &evaluated),
-                calls: report.run["sample"]["steps"].as_f64().map(|steps| {
+                seconds: cost(&plan, name, &seconds),
+                steps: cost(&plan, name, &steps),
+                evaluations: cost(&plan, name, &evaluated),
+                calls: plan.sample.steps.map(|steps| {
                     match reported.defense.is(Defense::Ensemble) {
-                        true => steps * parts.len().max(1) as f64,
-                        false => steps,
+                        true => steps as f64 * parts.len().max(1) as f64,
+                        false => steps as f64,
                     }
                 }),
                 parts,
-                recipe: recipe(&report.run, name),
+                recipe: recipe(&plan, name),
                 reported: reported.clone(),
             }
         })
@@ -334,25 +311,22 @@ pub fn read_report(seed: u64, path: &Path, folder: &Path) -> Result<Run> {
     Ok(Run {
         seed,
         folder: folder.to_path_buf(),
-        members: report.run["data"]["members"]
-            .as_f64()
+        members: plan
+            .data
+            .members
+            .map(|n| n as f64)
             .or_else(|| models.iter().find_map(whole)),
         models,
-        plan: report.run,
+        plan,
         blind: report.controls.blind_baseline.map(Box::new),
     })
 }
 
 /// Models that generate for this one, where that is not one of its own name: the teachers of a pair, the models of shards.
-fn parts(plan: &Value, model: &ModelReport) -> Vec<String> {
-    let entries = plan["models"].as_array().into_iter().flatten();
-    let mut own = entries.filter(|e| e["name"] == model.name.as_str());
-    let listed = own.find_map(|e| e["parts"].as_array());
-    let parts: Vec<String> = match listed {
-        Some(list) => list
-            .iter()
-            .filter_map(|v| Some(v.as_str()?.to_owned()))
-            .collect(),
+fn parts(plan: &AnyPlan, model: &ModelReport) -> Vec<String> {
+    let mut own = plan.models.iter().filter(|entry| entry.name == model.name);
+    let parts = match own.find_map(|entry| entry.parts.clone()) {
+        Some(listed) => listed,
         // What is left of a run may have no plan.
         None if model.is_pair() => Part::teachers(None).map(|t| t.to_string()).to_vec(),
         None => Vec::new(),
@@ -363,48 +337,34 @@ fn parts(plan: &Value, model: &ModelReport) -> Vec<String> {
     }
 }
 
-/// The entry of a training in `plan`, a run's plan.json.
-fn training<'a>(plan: &'a Value, name: &str) -> Option<&'a Value> {
-    let mut all = plan["trainings"].as_array()?.iter();
-    all.find(|t| t["name"] == name)
-}
-
 /// A number of `[train]` as it was planned for a training; none of one that the plan does not have.
-fn planned(plan: &Value, name: &str, key: &str) -> Option<f64> {
-    let own = training(plan, name)?["train"][key].as_f64();
-    own.or_else(|| plan["train"][key].as_f64())
+fn planned(plan: &AnyPlan, name: &str, of: impl Fn(&PlannedRecipe) -> Option<u64>) -> Option<f64> {
+    let own = plan.training(name)?.train.as_ref().and_then(&of);
+    let number = own.or_else(|| plan.train.as_ref().and_then(&of))?;
+    Some(number as f64)
 }
 
 /// Network evaluations for each image of a step: one, the draws of DP-SGD, and one more for every teacher that answers. What an attacker
 /// that learns along, early stopping and the measurements meanwhile evaluate is not among them.
-fn evaluations(plan: &Value, name: &str) -> f64 {
-    let Some(entry) = training(plan, name) else {
-        return 1.0;
-    };
-    let draws = entry["noise_multiplicity"].as_f64().unwrap_or(1.0);
-    let answers = match entry["kind"].as_str() {
-        Some("student" | "kd") => 1.0,
+fn evaluations(plan: &AnyPlan, name: &str) -> f64 {
+    match plan.training(name).and_then(|entry| entry.kind.as_ref()) {
+        Some(JobKind::DpSgd {
+            noise_multiplicity, ..
+        }) => *noise_multiplicity as f64,
+        Some(JobKind::Student | JobKind::Kd { .. }) => 2.0,
         // Of K models all but the one that saw the image.
-        Some("k-way") => entry["shards"].as_f64().map_or(0.0, |k| k - 1.0),
-        _ => 0.0,
-    };
-    draws + answers
+        Some(JobKind::KWay { shards }) => *shards as f64,
+        _ => 1.0,
+    }
 }
 
-/// What a model's training and everything that had to be trained for it took together, each counted once, such as seconds; `plan` is the
-/// run's plan.json, and `own` says what one training took. None where one of them says nothing.
-fn cost(plan: &Value, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
-    let entry = |list: &str, name: &str| {
-        let entries = plan[list].as_array()?;
-        entries.iter().find(|e| e["name"] == name).cloned()
-    };
-    let names = |value: &Value| -> Vec<String> {
-        let list = value.as_array().into_iter().flatten();
-        list.filter_map(|v| Some(v.as_str()?.to_owned())).collect()
-    };
+/// What a model's training and everything that had to be trained for it took together, each counted once, such as seconds; `own` says what
+/// one training took. None where one of them says nothing.
+fn cost(plan: &AnyPlan, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
     // A pair is no training of its own: its parts are.
-    let mut left = match entry("models", model) {
-        Some(target) => names(&target["parts"]),
+    let target = plan.models.iter().find(|entry| entry.name == model);
+    let mut left = match target.and_then(|entry| entry.parts.clone()) {
+        Some(parts) => parts,
         None => vec![model.to_owned()],
     };
     let mut seen = BTreeSet::new();
@@ -414,36 +374,28 @@ fn cost(plan: &Value, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<
             continue;
         }
         total += own(&name)?;
-        if let Some(training) = entry("trainings", &name) {
-            left.extend(names(&training["needs"]));
+        if let Some(training) = plan.training(&name) {
+            left.extend(training.needs.iter().cloned());
         }
     }
     Some(total)
 }
 
-/// `[train]` of a model's own training as `plan`, a run's plan.json, has it, without its length and what changes no
-/// weights; null where the plan says nothing.
-fn recipe(plan: &Value, model: &str) -> Value {
-    let trainings = plan["trainings"].as_array().into_iter().flatten();
-    let own = trainings
-        .filter(|t| t["name"] == model)
-        .find_map(|t| t.get("train"))
-        .filter(|train| !train.is_null());
-    let mut recipe = own.unwrap_or(&plan["train"]).clone();
-    if let Some(keys) = recipe.as_object_mut() {
-        for key in [
-            "steps",
-            "epochs",
-            "checkpoint_every",
-            "keep_checkpoints",
-            "log_every",
-            "eval_every",
-            "sample_every",
-        ] {
-            keys.remove(key);
-        }
+/// `[train]` of a model's own training, without its length and what changes no weights; none where the plan says nothing.
+fn recipe(plan: &AnyPlan, model: &str) -> Option<PlannedRecipe> {
+    let mut recipe = plan.recipe(model)?.clone();
+    recipe.steps = None;
+    for key in [
+        "epochs",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+        "eval_every",
+        "sample_every",
+    ] {
+        recipe.other.remove(key);
     }
-    recipe
+    Some(recipe)
 }
 
 #[cfg(test)]
@@ -454,7 +406,7 @@ mod tests {
     /// A student needs its teachers, kd its teacher, a pair its parts; what is shared counts once.
     #[test]
     fn costs_include_teachers() {
-        let plan = json!({
+        let plan = AnyPlan::of(&json!({
             "models": [
                 { "name": "baseline", "parts": ["baseline"] },
                 { "name": "dualmd", "parts": ["teacher-1", "teacher-2"] },
@@ -466,7 +418,7 @@ mod tests {
                 { "name": "teacher-2", "needs": [] },
                 { "name": "student", "needs": ["teacher-1", "teacher-2"] },
             ],
-        });
+        }));
         let own = |name: &str| match name {
             "baseline" => Some(10.0),
             "teacher-1" => Some(11.0),
@@ -479,6 +431,10 @@ mod tests {
         assert_eq!(of("dualmd"), Some(23.0));
         assert_eq!(of("student"), Some(43.0));
         assert_eq!(of("unknown"), None);
+        // An audit's plan has no parts: the model is its own.
+        let audit = AnyPlan::of(&json!({ "models": [{ "name": "baseline", "needs": [] }] }));
+        assert_eq!(cost(&audit, "baseline", &own), Some(10.0));
+        assert_eq!(cost(&audit, "elsewhere", &own), None);
     }
 
     /// 100 steps of 8: once for each image of an ordinary training, twice for a student's, four times with four draws, and once and three
@@ -491,7 +447,10 @@ mod tests {
             json!({ "name": "teacher-1", "kind": "teacher", "half": 1, "needs": [] }),
             json!({ "name": "teacher-2", "kind": "teacher", "half": 2, "needs": [] }),
             json!({ "name": "student", "kind": "student", "needs": ["teacher-1", "teacher-2"] }),
-            json!({ "name": "dp", "kind": "dp-sgd", "noise_multiplicity": 4, "needs": [], "train": { "steps": 10, "batch": 8 } }),
+            json!({
+                "name": "dp", "kind": "dp-sgd", "epsilon": 10.0, "noise_multiplier": null, "clip": 1.0, "noise_multiplicity": 4, "delta": 1e-3,
+                "needs": [], "train": { "steps": 10, "batch": 8 },
+            }),
             json!({ "name": "four", "kind": "k-way", "shards": 4, "needs": shards }),
         ];
         for name in &shards {

@@ -2,7 +2,7 @@
 
 use super::datasets::{Dataset, of};
 use super::defenses::Family;
-use super::read::Set;
+use super::read::{Evidence, Set, read};
 use super::state::{imported_or_none, same_experiment, with_more_attacks};
 use super::write::{Place, Source};
 use crate::{ReproduceOptions, Scale, What};
@@ -76,6 +76,19 @@ impl Runs {
             (None, None) => title.to_owned(),
         }
     }
+
+    /// The reports of its runs.
+    fn read(&self) -> Result<Set> {
+        let dataset = self.dataset;
+        let read = |planned: &Planned| read(planned.experiment.seed, &planned.folder.0);
+        let found: Result<Vec<_>> = self.runs.iter().map(read).collect();
+        Ok(Set {
+            paper: dataset.paper,
+            brought: dataset.remedy.is_some(),
+            epochs: self.epochs.map(|e| e as f64),
+            ..Set::of(dataset.name, dataset.title, found?)
+        })
+    }
 }
 
 /// What of an image set's study lies in a folder of its own.
@@ -97,6 +110,17 @@ impl Planned {
 }
 
 impl Study {
+    /// Reads the reports of all its runs.
+    ///
+    /// # Errors
+    /// A report that cannot be read.
+    pub fn read(&self) -> Result<Evidence> {
+        let sets = self.datasets.iter().map(Runs::read);
+        Ok(Evidence {
+            sets: sets.collect::<Result<_>>()?,
+        })
+    }
+
     /// Resolves the arguments: nothing is read but the experiment files.
     ///
     /// # Errors

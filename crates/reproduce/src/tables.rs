@@ -116,11 +116,11 @@ fn beside(layout: &Layout, set: &Set, captions: Captions, metric: Metric) -> Opt
 fn otherwise_drawn(set: &Set) -> String {
     let mut differs: Vec<String> = Vec::new();
     for run in set.runs.iter().filter(|_| set.paper.is_some()) {
-        let sample = &run.plan["sample"];
-        let (Some(steps), Some(n)) = (sample["steps"].as_u64(), sample["n"].as_u64()) else {
+        let sample = &run.plan.sample;
+        let (Some(steps), Some(n)) = (sample.steps, sample.n) else {
             continue;
         };
-        let sampler = sample["sampler"].as_str().unwrap_or("ddim");
+        let sampler = sample.sampler.as_deref().unwrap_or("ddim");
         let mut own = Vec::new();
         if (sampler, steps) != ("ddpm", 1000) {
             own.push(format!("{steps} steps of {sampler}"));

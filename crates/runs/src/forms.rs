@@ -85,8 +85,10 @@ impl Also {
         let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let in_new_folder = whole(&self.path).starts_with(whole(out)) && !out.exists();
         let checked = match self.form {
-            Form::Mlflow | Form::Tensorboard => dualmd_files::check_folder(&self.path),
-            _ if in_new_folder => dualmd_files::check_folder(dualmd_files::parent(&self.path)),
+            Form::Mlflow | Form::Tensorboard => dualmd_files::check_folder(&self.path).map(drop),
+            _ if in_new_folder => {
+                dualmd_files::check_folder(dualmd_files::parent(&self.path)).map(drop)
+            }
             _ => dualmd_files::check_target(&self.path),
         };
         Ok(checked?)

@@ -9,7 +9,7 @@
 use anyhow::{Context, Error, Result};
 use dualmd::errors::INTERRUPTED;
 use dualmd::reporter::Reporter;
-use dualmd::stages::sample;
+use dualmd::stages::generator;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::Read;
@@ -32,7 +32,7 @@ pub fn stopped(place: &Path, reporter: &dyn Reporter) -> ExitCode {
 /// # Errors
 /// `error`, where it is another one.
 pub fn goes_on(error: Error, place: &Path, reporter: &dyn Reporter) -> Result<ExitCode> {
-    if !sample::stopped(&error) {
+    if !generator::stopped(&error) {
         return Err(error);
     }
     reporter.warn(&format!(

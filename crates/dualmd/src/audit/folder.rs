@@ -11,10 +11,13 @@ use crate::plan::SHADOW;
 use crate::report::{Written, report};
 use crate::reporter::Reporter;
 use crate::session::Session;
-use crate::stages::attack::{weight_set, write_exposed};
+use crate::stages::attack::write_exposed;
+use crate::stages::features::{extract, hash_answer};
+use crate::stages::generator::{Generator, weight_set};
+use crate::stages::hashes::hash_tensor;
 use crate::stages::held::Held;
 use crate::stages::real::{FeatureStore, RealImages};
-use crate::stages::sample::{Generator, Side, write_nearest};
+use crate::stages::sample::{Side, write_nearest};
 use crate::stages::score::{self, Label, parts};
 use crate::stages::watched::Watched;
 use crate::stages::{
@@ -74,7 +77,7 @@ fn write_utility(
     let some = x.narrow(0, 0, 2);
     let probe = |extractor: &dyn Extractor| -> Result<(String, String)> {
         let some = some.to_device(device);
-        Ok((extractor.name(), score::hash_answer(extractor, &some)?))
+        Ok((extractor.name(), hash_answer(extractor, &some)?))
     };
     let by: Vec<(String, String)> = extractor
         .iter()
@@ -87,7 +90,7 @@ fn write_utility(
     let of = (
         MEASURES,
         by,
-        [score::hash_tensor(x)?, score::hash_tensor(generated)?],
+        [hash_tensor(x)?, hash_tensor(generated)?],
         (n, per_prompt, seed, &alone),
     );
     let of = blake3::hash(serde_json::to_string(&of)?.as_bytes())
@@ -108,7 +111,7 @@ fn write_utility(
             members: Some(members.features(extractor.as_ref())?),
             alone,
         };
-        let generated = utility::extract(extractor.as_ref(), &for_members.to_device(device))?;
+        let generated = extract(extractor.as_ref(), &for_members.to_device(device))?;
         measured = utility::measure(&generated, &real, seed);
     }
     let likened = likened
@@ -149,7 +152,7 @@ fn watched(
 ///
 /// # Errors
 /// Models or images that cannot be read or do not fit together; a folder of a run or of another audit, or in which another process
-/// works; a stop that was asked for ([`stopped`](crate::stages::attack::stopped)): the same call goes on then.
+/// works; a stop that was asked for ([`stopped`](crate::errors::stopped)): the same call goes on then.
 pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
     let all = audited::audited(&options.score, session.reporter.as_ref())?;
     audit_all(session, options, &all, None)

@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// What cannot be read; what does not fit together; a stop that was asked for
-/// ([`stopped`](crate::stages::attack::stopped)): the same call goes on then.
+/// ([`stopped`](crate::errors::stopped)): the same call goes on then.
 pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<Scores> {
     check_out(out)?;
     let audited = audited::only(options, session.reporter.as_ref())?;

@@ -3,7 +3,6 @@
 use crate::choices::{self, CaptionChoice};
 use crate::engine::Engine;
 use crate::plan::{Job, JobKind, Plan};
-use crate::stages::lesson::{distill_of, routing, train_of};
 use crate::stages::{RunFolder, text};
 use anyhow::{Context, Result, bail};
 use dualmd_data::stream;
@@ -64,7 +63,7 @@ pub(super) fn images(
             set.mirrored = Some((random(2)?, random(3)?));
         }
     }
-    let t = train_of(plan, job);
+    let t = plan.train_of(job);
     set.captions = begun.told.as_ref().map(|told| Captions {
         told: told.again(),
         of: std::iter::repeat_n(vec![0], all).collect(),
@@ -86,7 +85,7 @@ pub(super) fn recipe(
     steps: u64,
     teachers: Vec<Box<dyn Denoiser>>,
 ) -> Result<Box<dyn Recipe>> {
-    let (seed, routing) = (job.seed, routing(distill_of(plan, job)));
+    let (seed, routing) = (job.seed, plan.distill_of(job).routing);
     let all = || (0..n).collect::<Vec<usize>>();
     let mut teachers = teachers.into_iter();
     let recipe: Box<dyn Recipe> = match &job.kind {
@@ -187,7 +186,7 @@ impl Begun {
         engine: &Engine,
     ) -> Result<Self> {
         let (device, precision) = (engine.device, engine.precision);
-        let dropout = distill_of(plan, job).teacher_dropout;
+        let dropout = plan.distill_of(job).teacher_dropout;
         let teachers = teachers(&job.kind) as u64;
         let seen = shape.map(|d| d as i64);
         if plan.model.text {
@@ -233,7 +232,7 @@ impl Begun {
         Ok(Self {
             parameters: network.parameters().count(),
             network: Box::new(network),
-            schedule: match train_of(plan, job).objective {
+            schedule: match plan.train_of(job).objective {
                 choices::Objective::Ddpm => NoiseSchedule::default(),
                 choices::Objective::Flow => NoiseSchedule::flow(),
             },

@@ -23,29 +23,16 @@ const BESIDE: [&str; 4] = ["txt", "json", "jsonl", "csv"];
 /// What keeps a run from working in `out`, with the remedy.
 pub(super) fn usable(out: &Path) -> Result<PathBuf, String> {
     const REMEDY: &str = "choose another folder (--out)";
-    let whole = std::path::absolute(out).map_err(|e| format!("{}: {e}: {REMEDY}", shown(out)))?;
-    let there = whole
-        .ancestors()
-        .find(|path| std::fs::symlink_metadata(path).is_ok());
-    let Some(there) = there else {
-        return Err(format!("{} leads nowhere: {REMEDY}", shown(out)));
-    };
-    if !there.is_dir() {
-        let cannot = match there == whole {
-            true => String::new(),
-            false => format!(", so that {} cannot be made", shown(out)),
-        };
-        return Err(format!("{} is no folder{cannot}: {REMEDY}", shown(there)));
-    }
-    if let Err(error) = dualmd_files::scratch(there) {
-        return Err(format!("{error}; make it writable, or {REMEDY}"));
-    }
+    let there = dualmd_files::check_folder(out).map_err(|error| match error {
+        dualmd_files::Error::NotAFolder { .. } => format!("{error}: {REMEDY}"),
+        error => format!("{error}; make it writable, or {REMEDY}"),
+    })?;
     match Lock::holder(out) {
         Some(who) => Err(format!(
             "{} is in use by {who}: wait for it, stop it, or {REMEDY}",
             shown(out)
         )),
-        None => Ok(there.to_path_buf()),
+        None => Ok(there),
     }
 }
 
@@ -164,9 +151,7 @@ mod tests {
         let below = file.join("runs/mine");
         let said = usable(&below).unwrap_err();
         assert!(
-            said.contains("file is no folder, so that")
-                && said.contains("mine cannot be made")
-                && said.contains("--out"),
+            said.contains("mine: ") && said.contains("file is no folder: choose another"),
             "{said}"
         );
         let out = dir.path().join("runs/mine");

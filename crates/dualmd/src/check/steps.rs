@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::estimate::{IMAGE_BY_IMAGE, at_a_time, timed};
 use crate::experiment::{Experiment, Train};
 use crate::plan::{Job, JobKind, Plan};
-use crate::stages::lesson::{cutout, distill_of, privacy, train_of};
+use crate::stages::lesson::{cutout, privacy};
 use crate::stages::train::options;
 use crate::stages::{RunFolder, text};
 use anyhow::{Context, Result, bail};
@@ -91,7 +91,7 @@ pub(super) fn kind(plan: &Plan, job: &Job) -> Result<String> {
     let recipe = Train {
         steps: 0,
         epochs: None,
-        ..train_of(plan, job).clone()
+        ..plan.train_of(job).clone()
     };
     let taught = teachers(&job.kind) > 0;
     let kind = match &job.kind {
@@ -101,7 +101,7 @@ pub(super) fn kind(plan: &Plan, job: &Job) -> Result<String> {
         JobKind::Iterative { .. } => format!(
             "{} {}",
             serde_json::to_string(&job.kind)?,
-            train_of(plan, job).steps
+            plan.train_of(job).steps
         ),
         other => serde_json::to_string(other)?,
     };
@@ -109,7 +109,7 @@ pub(super) fn kind(plan: &Plan, job: &Job) -> Result<String> {
         kind,
         recipe,
         job.kind == JobKind::Pretrain,
-        taught.then(|| distill_of(plan, job)),
+        taught.then(|| plan.distill_of(job)),
     ))?)
 }
 
@@ -166,7 +166,7 @@ pub(super) fn steps(
     call: f64,
     engine: &Engine,
 ) -> Result<Steps> {
-    let (t, real) = (train_of(plan, job), options(plan, job));
+    let (t, real) = (plan.train_of(job), options(plan, job));
     let members = plan.data.members;
     if matches!(job.kind, JobKind::DpSgd { .. }) {
         privacy(&job.kind, &real, members)?;

@@ -2,7 +2,6 @@
 
 use crate::choices::LoraSave;
 use crate::plan::{Job, JobKind, Plan};
-use crate::stages::lesson::train_of;
 
 /// Bytes of a weight in f32.
 const WEIGHT: f64 = 4.0;
@@ -67,7 +66,7 @@ pub(super) fn by_the_clock(items: &[Item], side_by_side: usize) -> f64 {
 
 /// Bytes that one training writes, of so many weights that it trains, in a network of so many.
 pub(super) fn of_training(plan: &Plan, job: &Job, trained: usize, network: usize) -> f64 {
-    let t = train_of(plan, job);
+    let t = plan.train_of(job);
     let (trained, network) = (trained as f64, network as f64);
     let adapts = t.lora_rank > 0 && job.kind != JobKind::Pretrain;
     let model = match (adapts, t.lora_save) {

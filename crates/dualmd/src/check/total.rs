@@ -10,7 +10,6 @@ use crate::estimate;
 use crate::machine;
 use crate::plan::{JobKind, Plan};
 use crate::run::RunOptions;
-use crate::stages::lesson::train_of;
 use crate::stages::{RunFolder, shadow};
 use dualmd_files::free_bytes;
 use dualmd_record::run_check::{DiskRoom, MemoryHeld, RunCheck, StageTime, TrainingTime};
@@ -41,7 +40,7 @@ pub(super) fn estimated(
         let Some(steps) = timed.steps.get(&job.name) else {
             continue;
         };
-        let t = train_of(plan, job);
+        let t = plan.train_of(job);
         let drawn = match &job.kind {
             JobKind::Synthetic { images } => {
                 (images.unwrap_or(plan.data.members) * plan.sample.steps) as f64

@@ -1,7 +1,7 @@
 //! What images are compared by.
 
 use super::hidden::Hidden;
-use crate::stages::similar::vectors;
+use crate::stages::features::vectors;
 use anyhow::Result;
 use dualmd_metrics::Extractor;
 use dualmd_torch::Tensor;

@@ -1,6 +1,6 @@
 //! Images whose lower half is hidden from the model, which is to restore it.
 
-use crate::stages::utility::unit;
+use crate::stages::features::unit;
 use anyhow::{Result, bail};
 use dualmd_torch::{Device, Kind, Tensor};
 

@@ -5,7 +5,7 @@ use super::compared::Compared;
 use super::drawing::{Drawing, Drawn};
 use super::{IMAGES, LED};
 use crate::stages::batches::InBatches;
-use crate::stages::sample::decoded;
+use crate::stages::generator::decoded;
 use crate::stages::score::parts::{self, Folder};
 use anyhow::{Context, Result};
 use dualmd_attack::side::{Classifier, Side, Steering, clusters};

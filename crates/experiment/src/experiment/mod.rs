@@ -4,8 +4,8 @@
 //! will be *done* is [`crate::plan::Plan`]. The sections below are the sections of the file; every key has a default except
 //! `data.source`, `data.members`, `data.nonmembers` and the name and defence of each `[[models]]`.
 //!
-//! A key is one field below: its doc comment, default and range are read from there, by the check, by `dualmd list keys`, and by
-//! `docs/experiment.md`.
+//! A key is one field below, or of [`Distill`], which `training.json` has, too: its doc comment, default and range are read from there, by the
+//! check, by `dualmd list keys`, and by `docs/experiment.md`.
 //!
 //! - `keys`: the table of keys, made from the fields, and the nearest one to a misspelt key
 //! - `layers`: file, preset, `--set`
@@ -20,12 +20,13 @@ mod layers;
 mod tests;
 
 pub use check::{BASE, REFERENCE, SHADOW, TEXT_NETWORKS};
+pub use dualmd_record::recipe::Distill;
 pub use keys::{Key, markdown, table as keys};
 pub use layers::Source;
 
 use crate::choices::{
-    Alpha, CaptionChoice, Copies, Dtype, Features, Init, Levels, LoraSave, NearDuplicates,
-    Objective, Optimizer, Order, Reference, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
+    Alpha, CaptionChoice, Copies, Dtype, Features, Levels, LoraSave, NearDuplicates, Objective,
+    Optimizer, Order, Reference, ResizeFilter, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result, bail};
 use dualmd_names::{AttackSpec, BaseAttack, Defense};
@@ -366,20 +367,6 @@ impl Default for Train {
             sample_every: 0,
         }
     }
-}
-
-/// `[distill]`: what the paper does not say about its Algorithm 2, for `distillmd`, `k-way` and `kd`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Distill {
-    /// Which teacher answers for which image; `kd` has one teacher only.
-    pub routing: Routing,
-    /// The teachers' weights that answer.
-    pub teacher_weights: Weights,
-    /// Leave the teachers' dropout on while they answer, as code does that forgets to call `eval()`.
-    pub teacher_dropout: bool,
-    /// The random weights that the student begins with.
-    pub init: Init,
 }
 
 /// `[sample]`: images generated from every model after training, for the grids and the black-box attack.

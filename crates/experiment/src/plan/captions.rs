@@ -4,17 +4,8 @@ use super::Job;
 use crate::choices::CaptionChoice;
 use crate::experiment::Train;
 use anyhow::{Result, bail};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// Captions of the members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CaptionFacts {
-    /// Members with one caption: with `captions = "any"` they are trained as with "first".
-    pub one: usize,
-    /// Members with several.
-    pub several: usize,
-}
+pub use dualmd_record::planned::CaptionFacts;
 
 /// What a reader must know where some members of models with `captions = "any"` have one caption only.
 ///

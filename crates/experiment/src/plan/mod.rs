@@ -302,6 +302,16 @@ impl Plan {
         })
     }
 
+    /// The recipe of a training: its own, or that of all.
+    pub fn train_of<'a>(&'a self, job: &'a Job) -> &'a Train {
+        job.train.as_ref().unwrap_or(&self.train)
+    }
+
+    /// How a training's model is distilled, if it is: its own way, or that of all.
+    pub fn distill_of<'a>(&'a self, job: &'a Job) -> &'a Distill {
+        job.distill.as_ref().unwrap_or(&self.distill)
+    }
+
     /// Writes `plan.json`: whole or not at all.
     ///
     /// # Errors

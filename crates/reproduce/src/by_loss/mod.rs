@@ -236,10 +236,10 @@ fn places(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// What images a run is of, as its plan says: `textures, colour`.
 fn images(run: &Run) -> Option<String> {
-    let data = &run.plan["data"];
-    let source = Path::new(data["source"].as_str()?);
+    let data = &run.plan.data;
+    let source = Path::new(data.source.as_ref()?);
     let name = source.file_name()?.to_string_lossy();
-    Some(match data["channels"].as_u64() {
+    Some(match data.channels {
         Some(1) => format!("{name}, grey"),
         Some(_) => format!("{name}, colour"),
         None => name.into_owned(),

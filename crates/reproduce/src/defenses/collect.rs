@@ -11,8 +11,8 @@ use dualmd_audit::{Finding, View};
 use dualmd_files::limit;
 use dualmd_names::{Defense, Half, ModelKind, Part};
 use dualmd_record::extraction::Extraction;
+use dualmd_record::planned::AnyPlan;
 use dualmd_stats::OperatingPoint;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,7 @@ pub struct Extracted {
 #[derive(Debug)]
 pub enum Opened {
     /// A finished run, and its seed where that is known.
-    Run(PathBuf, Run, Option<u64>),
+    Run(PathBuf, Box<Run>, Option<u64>),
     /// What was extracted from a model.
     Extraction(PathBuf, Box<Extraction>),
 }
@@ -102,7 +102,7 @@ impl Collected {
                     "{} does not say which seed its run has: give it a name or a folder with seed-N in it",
                     path.display()
                 ),
-                Opened::Run(path, run, Some(_)) => out.add(path, run, &mut renamed)?,
+                Opened::Run(path, run, Some(_)) => out.add(path, *run, &mut renamed)?,
                 Opened::Extraction(path, found) => extractions.push((path, *found)),
             }
         }
@@ -168,8 +168,8 @@ impl Collected {
             self.set.runs.push(run);
             return Ok(());
         };
-        let hashes = [&self.set.runs[at].plan, &run.plan].map(|plan| plan["split_hash"].clone());
-        if hashes.iter().all(|hash| !hash.is_null()) && hashes[0] != hashes[1] {
+        let [known, own] = [&self.set.runs[at], &run].map(|run| run.plan.split_hash.as_ref());
+        if known.zip(own).is_some_and(|(known, own)| known != own) {
             self.notes.push(format!(
                 "{} has another split than the other runs of seed {seed}: its rows are of other members.",
                 path.display()
@@ -295,11 +295,19 @@ impl Collected {
 
 /// The key of `[data]` in which two runs are of other images; none where they are not, or do not say.
 fn other_images(a: &Run, b: &Run) -> Option<&'static str> {
-    let keys = ["members", "nonmembers", "image_size", "channels", "content"];
-    keys.into_iter().find(|key| {
-        let [a, b] = [a, b].map(|run| &run.plan["data"][*key]);
-        !a.is_null() && !b.is_null() && a != b
-    })
+    fn differ<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+        a.zip(b).is_some_and(|(a, b)| a != b)
+    }
+    let (a, b) = (&a.plan.data, &b.plan.data);
+    let keys = [
+        ("members", differ(a.members, b.members)),
+        ("nonmembers", differ(a.nonmembers, b.nonmembers)),
+        ("image_size", differ(a.image_size, b.image_size)),
+        ("channels", differ(a.channels, b.channels)),
+        ("content", differ(a.content.as_ref(), b.content.as_ref())),
+    ];
+    keys.into_iter()
+        .find_map(|(key, differ)| differ.then_some(key))
 }
 
 /// The number behind the last `seed-` of a path.
@@ -374,9 +382,9 @@ fn open_file(file: &Path, shown: &Path, out: &mut Vec<Opened>) -> Result<()> {
         true => findings(file)?,
         false => read_report(0, file, dualmd_files::parent(file))?,
     };
-    let seed = run.plan["seed"].as_u64().or_else(|| seed_in(file));
+    let seed = run.plan.seed.or_else(|| seed_in(file));
     run.seed = seed.unwrap_or_default();
-    out.push(Opened::Run(shown.to_path_buf(), run, seed));
+    out.push(Opened::Run(shown.to_path_buf(), Box::new(run), seed));
     Ok(())
 }
 
@@ -498,7 +506,7 @@ fn findings(path: &Path) -> Result<Run> {
         seed: 0,
         folder: path.to_path_buf(),
         models: models.into_iter().map(Model::alone).collect(),
-        plan: Value::Null,
+        plan: AnyPlan::default(),
         members: None,
         blind: None,
     })

@@ -26,7 +26,7 @@ use dualmd::experiment::Experiment;
 use dualmd::extraction::ExtractOptions;
 use dualmd::plan::{Plan, Target};
 use dualmd::stages::RunFolder;
-use dualmd::stages::sample::stopped;
+use dualmd::stages::generator::stopped;
 use dualmd::suggest::nearest;
 use dualmd::{Session, bail_usage};
 use dualmd_names::{Defense, ModelKind};

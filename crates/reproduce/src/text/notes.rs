@@ -53,8 +53,8 @@ pub fn notes(layout: &Layout, evidence: &Evidence) -> Vec<String> {
 /// What the columns with prompt diversification hide where some members have one caption only.
 fn undiversified(set: &Set) -> Option<String> {
     let most = set.runs.iter().filter_map(|run| {
-        let number = |key: &str| run.plan["data"]["captions"][key].as_u64();
-        let (one, several) = (number("one")?, number("several")?);
+        let facts = run.plan.data.captions?;
+        let (one, several) = (facts.one, facts.several);
         (one > 0).then_some((one, one + several))
     });
     let (one, all) = most.max()?;
@@ -77,10 +77,8 @@ pub fn what_was_run(evidence: &Evidence) -> String {
         let mut lengths: Vec<(u64, u64)> = Vec::new();
         let mut members: Vec<u64> = Vec::new();
         for run in &set.runs {
-            let of = |key: &str| run.plan["train"][key].as_u64();
-            if let (Some(steps), Some(batch)) = (of("steps"), of("batch")) {
-                lengths.push((steps, batch));
-            }
+            let recipe = run.plan.train.as_ref();
+            lengths.extend(recipe.and_then(|recipe| recipe.steps.zip(recipe.batch)));
             members.extend(run.members.map(|m| m as u64));
         }
         lengths.dedup();
@@ -130,10 +128,8 @@ fn drawing(evidence: &Evidence) -> Option<String> {
         .iter()
         .flat_map(|s| &s.runs)
         .filter_map(|run| {
-            let sample = &run.plan["sample"];
-            let number = |key: &str| sample[key].as_u64();
-            let guidance = sample["guidance"].as_f64()?;
-            Some((number("per_prompt")?, number("steps")?, guidance))
+            let sample = &run.plan.sample;
+            Some((sample.per_prompt?, sample.steps?, sample.guidance?))
         })
         .collect();
     all.dedup();

@@ -8,6 +8,7 @@ use super::figures::roc;
 use super::histograms::{Histogram, histogram};
 use super::measured::{ROWS, folder};
 use super::memorised;
+use dualmd_record::planned::AnyPlan;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -58,7 +59,7 @@ fn members_with_one_caption_are_counted_below_the_table() {
     let with = |captions: Value, table| {
         let mut evidence = evidence();
         for run in &mut evidence.sets[0].runs {
-            run.plan = json!({ "data": { "captions": captions } });
+            run.plan = AnyPlan::of(&json!({ "data": { "captions": captions } }));
         }
         build(table, &evidence).notes.join("\n")
     };
@@ -183,7 +184,7 @@ fn table_1_by_hand() {
         seed: 0,
         folder: dir.path().to_path_buf(),
         models: Vec::new(),
-        plan: Value::Null,
+        plan: AnyPlan::default(),
         members: None,
         blind: None,
     };

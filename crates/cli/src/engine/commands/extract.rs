@@ -5,7 +5,7 @@ use crate::session::session;
 use crate::signals;
 use anyhow::Result;
 use dualmd::extraction::lines;
-use dualmd::stages::sample::stopped;
+use dualmd::stages::generator::stopped;
 use dualmd_front::args::{ExtractArgs, Global};
 use dualmd_front::outln;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use crate::asked::Asked as _;
 use crate::session::session;
 use anyhow::Result;
 use dualmd::errors::INTERRUPTED;
-use dualmd::stages::sample::stopped;
+use dualmd::stages::generator::stopped;
 use dualmd_front::args::{Global, MemorisationArgs};
 use dualmd_front::outln;
 use std::process::ExitCode;

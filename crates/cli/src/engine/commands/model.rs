@@ -5,7 +5,7 @@ use crate::session::{session, short_session};
 use anyhow::Result;
 use dualmd::PredictOptions;
 use dualmd::errors::INTERRUPTED;
-use dualmd::stages::sample::stopped;
+use dualmd::stages::generator::stopped;
 use dualmd_front::args::{Global, SampleArgs};
 use std::process::ExitCode;
 
