@@ -17,6 +17,10 @@ fn as_a_rank() {
     };
     match case.as_str() {
         "calculate" => calculate(&Group::open(&place, "test").unwrap()),
+        "calculate-over-ipv6" => {
+            let host = "::1".into();
+            calculate(&Group::open(&Place { host, ..place }, "test").unwrap());
+        }
         "meet" => {
             let met = meet(&place, &folder).unwrap_err();
             let (kind, text) = match &met {
@@ -133,6 +137,17 @@ fn two_and_three_ranks_calculate_together() {
         let dir = tempfile::tempdir().unwrap();
         Ranks::start("as_a_rank", ("calculate", dir.path()), 0..world, world, 60).well();
     }
+}
+
+/// Where the machine has IPv6 at all; containers often have none.
+#[test]
+fn ranks_meet_at_an_address_of_ipv6() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let case = ("calculate-over-ipv6", dir.path());
+    Ranks::start("as_a_rank", case, 0..2, 2, 60).well();
 }
 
 /// What the ranks wrote at their end.

@@ -121,12 +121,11 @@ impl Group {
             .recv_timeout(place.join + GRACE)
             .unwrap_or_else(|_| {
                 Err(RanksError::Join(format!(
-                    "{} waited {} for an answer from {}:{}: is that rank 0's address and port (MASTER_ADDR, MASTER_PORT), \
+                    "{} waited {} for an answer from {}: is that rank 0's address and port (MASTER_ADDR, MASTER_PORT), \
                      and does another program listen there?",
                     me(place, &host()),
                     seconds(place.join),
-                    place.host,
-                    place.port
+                    place.store()
                 )))
             })?;
         Ok(Self {
@@ -487,12 +486,14 @@ impl Card {
 fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
     let (began, host) = (Instant::now(), host());
     let me = me(place, &host);
-    let at = format!("{}:{}", place.host, place.port);
+    let at = place.store();
     let failed = |failure: Failure| {
         let waited = seconds(began.elapsed());
         RanksError::Join(match failure {
             Failure::InUse(_) => format!(
-                "{me} cannot open the ranks' store at {at}: the port is in use; give another one (MASTER_PORT)"
+                "{me} cannot open the ranks' store at {at}: the port is in use. If another process is rank {} too, give each a number of its \
+                 own (RANK, in the task and not in the script before it); else give another port (MASTER_PORT)",
+                place.rank
             ),
             Failure::Timeout(_) => format!(
                 "{me} waited {waited} and found no store at {at}: is rank 0 started, has every rank the same MASTER_ADDR and \
@@ -593,14 +594,13 @@ fn await_all(
         }
         if began.elapsed() >= place.join {
             return Err(RanksError::Join(format!(
-                "{me} waited {} for {} of {} ranks ({}), which did not come to {}:{}: are they started, with the same \
+                "{me} waited {} for {} of {} ranks ({}), which did not come to {}: are they started, with the same \
                  MASTER_ADDR, MASTER_PORT and arguments, and does a firewall let them through?",
                 seconds(place.join),
                 missing.len(),
                 place.world,
                 list(missing.iter().map(|rank| format!("rank {rank}"))),
-                place.host,
-                place.port
+                place.store()
             )));
         }
         std::thread::sleep(pause);
