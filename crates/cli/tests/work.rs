@@ -389,6 +389,41 @@ fn a_worker_that_is_stopped_leaves_a_checkpoint_and_its_job() {
     );
 }
 
+/// A worker that was suspended for an hour has lost its job: by now another one has trained the model, and others learn from it.
+#[test]
+fn a_model_that_another_one_has_finished_meanwhile_stays_as_it_is() {
+    let short = Given::new(PAIR);
+    let other = short.out("other");
+    run(&short, &other, &["--until", "train"]);
+    let slow = PAIR.replace("steps = 6\nbatch", "steps = 3000\nbatch");
+    let given = Given::new(&slow.replace("checkpoint_every = 2", "checkpoint_every = 100"));
+    let out = prepared(&given, "slow");
+    let mut child = worker(&out, &["--once"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !out.join("checkpoints/baseline/checkpoint-100").exists() {
+        assert!(child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let models = out.join("models");
+    std::fs::create_dir_all(&models).unwrap();
+    let copied = Command::new("cp")
+        .args(["-r", text(&other.join("models/baseline")), text(&models)])
+        .status();
+    assert!(copied.unwrap().success());
+    let trains = child.try_wait().unwrap().is_none();
+    assert!(trains, "the copy came too late");
+    let told = ended(child);
+    assert!(told.contains("1 trained here"), "{told}");
+    assert!(weights(&out, "baseline") == weights(&other, "baseline"));
+    let training = json(&models.join("baseline/training.json"));
+    assert_eq!(training["steps"], 6);
+}
+
 #[test]
 fn a_folder_that_is_not_prepared_is_refused() {
     let dir = tempfile::tempdir().unwrap();
