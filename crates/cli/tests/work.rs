@@ -389,6 +389,32 @@ fn a_worker_that_is_stopped_leaves_a_checkpoint_and_its_job() {
     );
 }
 
+#[test]
+fn workers_of_a_run_are_as_many_as_asked_for() {
+    let given = many();
+    for n in ["1", "3"] {
+        let out = given.out(n);
+        run(&given, &out, &["--until", "split", "--workers", n]);
+        let plan = json(&out.join("plan.json"));
+        assert_eq!(plan["hardware"]["parallel_models"].to_string(), n);
+    }
+    // GPUs do not go on with what was planned for a processor, nor do they share what each has alone.
+    let out = given.out("gpus");
+    for (more, known) in [
+        (["--device", "cpu"], "--device"),
+        (["--ranks", "2"], "--ranks 2"),
+    ] {
+        let gpus = ["--workers", "cuda:0,cuda:1"];
+        let output = dualmd(&[&given.args(&out)[..], &gpus, &more].concat())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(known) && told.contains("--workers"), "{told}");
+    }
+    assert!(!out.exists());
+}
+
 /// A worker that was suspended for an hour has lost its job: by now another one has trained the model, and others learn from it.
 #[test]
 fn a_model_that_another_one_has_finished_meanwhile_stays_as_it_is() {
