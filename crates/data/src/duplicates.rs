@@ -1,7 +1,7 @@
 //! Exact and near duplicates. The defences assume disjoint halves and the attacks assume that non-members were not
 //! trained on: a picture that is on two sides under two names breaks both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::alike::{Looks, Pairs};
 use crate::{ImageSet, Record, SampleId};
@@ -39,6 +39,8 @@ pub(crate) struct Dropping {
     by_id: HashMap<SampleId, usize>,
     by_pixels: HashMap<SampleId, usize>,
     kept: Vec<Record>,
+    /// Captions of those kept that others were the same as: a million of these may have one each.
+    captions: HashMap<usize, HashSet<String>>,
     same_group: Vec<(String, String)>,
 }
 
@@ -60,8 +62,12 @@ impl Dropping {
         self.report
             .dropped
             .push((record.name, original.name.clone()));
+        let known = self
+            .captions
+            .entry(first)
+            .or_insert_with(|| original.captions.iter().cloned().collect());
         for caption in record.captions {
-            if !original.captions.contains(&caption) {
+            if known.insert(caption.clone()) {
                 original.captions.push(caption);
             }
         }
@@ -357,6 +363,20 @@ mod tests {
         // y's other picture is bound to x now, because they share a picture.
         assert_eq!(s.records[0].group, s.records[2].group);
         assert_eq!(s.records[3].group, None);
+    }
+
+    #[test]
+    fn captions_of_many_copies_are_kept_once_each_in_their_order() {
+        let black = record(Picture::filled(1, 1, 1, 0), None);
+        let n = 20_000;
+        let copies = (0..n).map(|i| Record {
+            captions: vec![format!("{}", i % (n / 2)), "a".into()],
+            ..black.clone()
+        });
+        let mut s = set(std::iter::once(black.clone()).chain(copies).collect());
+        assert_eq!(dedupe(&mut s).same_content, n);
+        let expected = std::iter::once("a".to_owned()).chain((0..n / 2).map(|i| i.to_string()));
+        assert_eq!(s.records[0].captions, expected.collect::<Vec<_>>());
     }
 
     #[test]
