@@ -87,6 +87,17 @@ struct Peers {
     /// Why it is of no use any more.
     broken: Cell<bool>,
     waited: Cell<Duration>,
+    /// That of a launcher, which outlives the group.
+    store: Option<Store>,
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // Who comes to the store after this is another training of this name, and not a second process with this number.
+        if let Some(store) = self.store.as_ref().filter(|_| !self.broken.get()) {
+            let _ = store.set(&left(self.place.rank), "1");
+        }
+    }
 }
 
 impl Group {
@@ -99,8 +110,8 @@ impl Group {
         }
     }
 
-    /// Waits for the other ranks and connects to them. `name` tells groups apart that meet in one store of a launcher, one after the other:
-    /// the run and its model. In a world of one this is [`Group::alone`].
+    /// Waits for the other ranks and connects to them. `name`, the model's, tells groups apart that meet in one store of a launcher. Groups of one
+    /// name may meet there one after the other, each after the one before it was dropped. In a world of one this is [`Group::alone`].
     ///
     /// # Errors
     /// [`RanksError::Join`] with the ranks that did not come, after at most [`Place::join`] and ten seconds; another libtorch
@@ -117,7 +128,7 @@ impl Group {
         joining
             .spawn(move || send.send(join(&own, &name)))
             .map_err(|e| RanksError::Torch(format!("cannot start a thread: {e}")))?;
-        let (process, hosts) = receive
+        let (process, hosts, store) = receive
             .recv_timeout(place.join + GRACE)
             .unwrap_or_else(|_| {
                 Err(RanksError::Join(format!(
@@ -135,6 +146,7 @@ impl Group {
                 process,
                 broken: Cell::new(false),
                 waited: Cell::new(Duration::ZERO),
+                store,
             }),
             _one_thread: PhantomData,
         })
@@ -482,8 +494,13 @@ impl Card {
     }
 }
 
-/// Meets the others in the store, and connects to each.
-fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
+/// The key by which a rank says that it has left its group.
+fn left(rank: usize) -> String {
+    format!("left/{rank}")
+}
+
+/// Meets the others in the store, and connects to each. Gives their machines, and the store if it is a launcher's.
+fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>, Option<Store>)> {
     let (began, host) = (Instant::now(), host());
     let me = me(place, &host);
     let at = place.store();
@@ -508,8 +525,17 @@ fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
     };
     let prefix = format!("dualmd/{name}/{}", place.attempt);
     let serve = place.rank == 0 && !place.store_is_there;
-    let store =
-        Store::open((&place.host, place.port), serve, &prefix, place.join).map_err(failed)?;
+    let open = |prefix: &str| {
+        let store = Store::open((&place.host, place.port), serve, prefix, place.join);
+        store.map_err(failed)
+    };
+    let mut store = open(&prefix)?;
+    // Each rank has left as often as the others have, or will have in a moment.
+    let mut before = 0;
+    while place.store_is_there && store.has(&left(place.rank)).map_err(failed)? {
+        before += 1;
+        store = open(&format!("{prefix}/{before}"))?;
+    }
     let (own, reached) = addresses(&place.host, place.port).map_err(|e| {
         RanksError::Join(format!(
             "{me} finds no way to {at}: {e}; is MASTER_ADDR a name or address of rank 0's machine?"
@@ -555,7 +581,8 @@ fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
         ))
     })?;
     process.set_timeout(place.timeout).map_err(failed)?;
-    Ok((process, cards.into_iter().map(|card| card.host).collect()))
+    let hosts = cards.into_iter().map(|card| card.host).collect();
+    Ok((process, hosts, place.store_is_there.then_some(store)))
 }
 
 /// Waits until every rank has left its card.
