@@ -93,7 +93,7 @@ struct Effort {
 /// pixels are compared.
 const LIMITS: Effort = Effort {
     looks: 50_000,
-    pictures: 100,
+    pictures: 200,
 };
 
 /// Mean grey of the cells of a part, row by row.
