@@ -33,7 +33,7 @@ pub enum Workers {
 
 fn workers(text: &str) -> Result<Workers, String> {
     let wrong = || "a number from 1 on is needed, or GPUs: cuda:0,cuda:1".to_owned();
-    if let Ok(n) = text.parse() {
+    if let Ok(n) = text.parse::<usize>() {
         return if n > 0 {
             Ok(Workers::Many(n))
         } else {
