@@ -1160,7 +1160,7 @@ mod tests {
             .collect();
         let mut copies = pictures[..copies].to_vec();
         for v in copies.iter_mut().flat_map(|copy| &mut copy.pixels) {
-            *v += rng.random_range(0..5);
+            *v += rng.random_range(0..5_u8);
         }
         pictures.append(&mut copies);
         set(pictures)
