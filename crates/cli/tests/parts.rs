@@ -139,6 +139,28 @@ fn three_parts_of_an_attack_are_the_attack() {
 }
 
 #[test]
+fn eight_parts_of_an_attack_are_the_attack() {
+    let given = Images::new();
+    let alone = given.alone("2");
+    let out = given.at("parts/scores.csv");
+    let attack = given.command("attack", "2", &out);
+    for [a, b] in [
+        ["8/8", "1/8"],
+        ["2/8", "7/8"],
+        ["6/8", "3/8"],
+        ["4/8", "5/8"],
+    ] {
+        both(&attack, a, b);
+    }
+    let said = call(&attack, &[]);
+    assert!(
+        said.contains("all 12 batches of the parts are there"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), alone);
+}
+
+#[test]
 fn the_last_call_makes_what_lacks() {
     let given = Images::new();
     let alone = given.alone("5");

@@ -390,6 +390,67 @@ fn a_worker_that_is_stopped_leaves_a_checkpoint_and_its_job() {
 }
 
 #[test]
+fn workers_of_a_run_are_as_many_as_asked_for() {
+    let given = many();
+    for n in ["1", "3"] {
+        let out = given.out(n);
+        run(&given, &out, &["--until", "split", "--workers", n]);
+        let plan = json(&out.join("plan.json"));
+        assert_eq!(plan["hardware"]["parallel_models"].to_string(), n);
+    }
+    // GPUs do not go on with what was planned for a processor, nor do they share what each has alone.
+    let out = given.out("gpus");
+    for (more, known) in [
+        (["--device", "cpu"], "--device"),
+        (["--ranks", "2"], "--ranks 2"),
+    ] {
+        let gpus = ["--workers", "cuda:0,cuda:1"];
+        let output = dualmd(&[&given.args(&out)[..], &gpus, &more].concat())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(known) && told.contains("--workers"), "{told}");
+    }
+    assert!(!out.exists());
+}
+
+/// A worker that was suspended for an hour has lost its job: by now another one has trained the model, and others learn from it.
+#[test]
+fn a_model_that_another_one_has_finished_meanwhile_stays_as_it_is() {
+    let short = Given::new(PAIR);
+    let other = short.out("other");
+    run(&short, &other, &["--until", "train"]);
+    let slow = PAIR.replace("steps = 6\nbatch", "steps = 3000\nbatch");
+    let given = Given::new(&slow.replace("checkpoint_every = 2", "checkpoint_every = 100"));
+    let out = prepared(&given, "slow");
+    let mut child = worker(&out, &["--once"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !out.join("checkpoints/baseline/checkpoint-100").exists() {
+        assert!(child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let models = out.join("models");
+    std::fs::create_dir_all(&models).unwrap();
+    let copied = Command::new("cp")
+        .args(["-r", text(&other.join("models/baseline")), text(&models)])
+        .status();
+    assert!(copied.unwrap().success());
+    let trains = child.try_wait().unwrap().is_none();
+    assert!(trains, "the copy came too late");
+    let told = ended(child);
+    assert!(told.contains("1 trained here"), "{told}");
+    assert!(weights(&out, "baseline") == weights(&other, "baseline"));
+    let training = json(&models.join("baseline/training.json"));
+    assert_eq!(training["steps"], 6);
+}
+
+#[test]
 fn a_folder_that_is_not_prepared_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let none = dir.path().join("none");

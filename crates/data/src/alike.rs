@@ -17,6 +17,11 @@
 //! belongs to the picture's own group already. The forms of one picture are near each other, so that one bound for all of them is
 //! asked first. Thousands of frames of one scene cost no more than one pass.
 //!
+//! No index tells pictures apart whose sketches are all near each other and whose pixels are not, such as noise, cloth or scans of one thing.
+//! There every picture would be compared with every other, pixel by pixel. So the search for one picture has limits ([`LIMITS`]), which count what came to
+//! nothing. Where it meets one, it begins again with what is nearest, up to the same limits: copies are nearer than what is merely like them, and
+//! are compared first. How many pictures that concerns is counted, and told. The time of all is bounded by the number of pictures, times the limits.
+//!
 //! An index of the hash alone, such as one of bands of its bits, would not do: the hash says nothing of pictures that were cut, moved
 //! or mirrored. Of the others 8 of 64 bits may differ, so that one of nine bands agrees, of 7 bits each; of hashes that have nothing in
 //! common that holds for one pair in fourteen, which grows with the square as well.
@@ -25,7 +30,9 @@
 //! leave a doubt, so that they may lie in a file ([`Pictures`]).
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -72,6 +79,22 @@ const WHOLE: usize = 0;
 const INNER: usize = 16;
 /// Most pictures of a leaf of the tree.
 const LEAF: usize = 8;
+
+/// What a search costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Effort {
+    /// Branches and pictures whose sketches are compared.
+    looks: usize,
+    /// Pictures that are compared pixel by pixel.
+    pictures: usize,
+}
+
+/// What the search for one picture in one tree may cost and come to nothing. In usual sets few pictures are so near to another one that their
+/// pixels are compared.
+const LIMITS: Effort = Effort {
+    looks: 50_000,
+    pictures: 200,
+};
 
 /// Mean grey of the cells of a part, row by row.
 type Fine = [u8; FINE * FINE];
@@ -244,8 +267,8 @@ impl Range {
         out
     }
 
-    /// Whether a sketch of this range and one of the other can have as small a sum of squared differences as `reach`.
-    fn reaches(&self, other: &Self, reach: u32) -> bool {
+    /// The least sum of squared differences of a sketch of this range and one of the other, times [`SCALE`].
+    fn gap(&self, other: &Self) -> u32 {
         let mut sum = 0;
         for k in 0..GREYS + 2 * COLOURS {
             let below = self.low[k] - other.high[k];
@@ -254,7 +277,12 @@ impl Range {
             let gap = u32::from(below.max(above).max(0).unsigned_abs());
             sum += gap * gap;
         }
-        sum <= reach.saturating_mul(SCALE)
+        sum
+    }
+
+    /// Whether a sketch of this range and one of the other can have as small a sum of squared differences as `reach`.
+    fn reaches(&self, other: &Self, reach: u32) -> bool {
+        self.gap(other) <= reach.saturating_mul(SCALE)
     }
 }
 
@@ -357,6 +385,11 @@ fn reach(rmse: f64, cells: usize, rounding: f64) -> u32 {
     (cells as f64 * level * level).ceil() as u32
 }
 
+/// A distance as a part of the furthest that may be, in 65,536ths: by that, distances of several kinds are compared.
+fn part_of(distance: u32, furthest: u32) -> u64 {
+    (u64::from(distance) << 16) / u64::from(furthest.max(1))
+}
+
 /// Half a unit in each of 24 waves, of both pictures, is sqrt(24) units, of which 16 are a level.
 const ROUNDED_WAVES: f64 = 0.35;
 /// Half a level in both, and what is left over for numbers of 32 bits.
@@ -425,6 +458,17 @@ pub(crate) struct Looks<'a, P> {
     pictures: &'a P,
     options: &'a NearDuplicateOptions,
     looks: Vec<Look>,
+    limits: Effort,
+    /// All that was looked at so far.
+    spent: Cell<Effort>,
+}
+
+/// What a search for all that are alike came to.
+pub(crate) struct Pairs {
+    /// Each with one that it is alike: `n - 1` pairs for a group of `n`.
+    pub pairs: Vec<(usize, usize)>,
+    /// Pictures that were compared with the nearest of those that may be alike only.
+    pub cut_short: usize,
 }
 
 impl<'a, P: Pictures> Looks<'a, P> {
@@ -434,6 +478,8 @@ impl<'a, P: Pictures> Looks<'a, P> {
             pictures,
             options,
             looks: (0..pictures.count()).map(look).collect::<Result<_, _>>()?,
+            limits: LIMITS,
+            spent: Cell::default(),
         })
     }
 
@@ -487,70 +533,146 @@ impl<'a, P: Pictures> Looks<'a, P> {
         }
     }
 
-    /// Whether some of the forms lie well enough over record `b`: what is cheap is asked first.
-    fn any_over(&self, query: &Query<'_>, mask: Mask, b: usize) -> Result<bool, P::Failure> {
+    /// Those of some forms that may lie over record `b` by their finer sketches, and how near the nearest is ([`part_of`]).
+    fn close_forms(&self, query: &Query<'_>, mask: Mask, b: usize) -> (Mask, u64) {
         let (x, y) = (&self.looks[query.record], &self.looks[b]);
-        let mut other: Option<Laid<'_>> = None;
-        for form in mask.forms(&query.forms) {
-            if !query.is_near(form, x, y, self.options) {
-                continue;
+        let (mut bits, mut out, mut nearest) = (mask.0, 0, u64::MAX);
+        while let Some(form) = query.forms.get(bits.trailing_zeros() as usize) {
+            if let Some(distance) = query.nearness(form, x, y, self.options) {
+                out |= 1 << bits.trailing_zeros();
+                nearest = nearest.min(distance);
             }
-            let other = match &mut other {
-                Some(other) => other,
-                none => none.insert(Laid::new(self.pictures.picture(b)?)),
-            };
-            let distance = self.distance(query, form, other);
-            if distance.is_some_and(|d| d <= self.most(form.way)) {
-                return Ok(true);
-            }
+            bits &= bits - 1;
         }
-        Ok(false)
+        (Mask(out), nearest)
     }
 
-    /// Joins all that are alike, each with one that it is alike: `n - 1` pairs for a group of `n`.
-    pub fn pairs(&self) -> Result<Vec<(usize, usize)>, P::Failure> {
-        let mut trees = PLACES.map(|place| Tree::new(&self.looks, place, 0..self.looks.len()));
-        let mut groups = UnionFind::new(self.looks.len());
-        let mut pairs = Vec::new();
-        let mut waiting = Vec::new();
-        for a in 0..self.looks.len() {
-            let laid = self.laid(a)?;
-            for tree in &mut trees {
-                let query = self.query(a, tree.place, &laid);
-                waiting.push((ROOT, Mask::all(&query.forms)));
-                while let Some((at, mask)) = waiting.pop() {
-                    let mask = mask.of_kinds(&query, &tree.nodes[at].cells);
-                    if mask.is_empty() || tree.is_of(at, a, &mut groups) {
-                        continue;
-                    }
-                    if let Some(children) = tree.nodes[at].children {
-                        waiting.extend(children.map(|child| (child, mask)));
-                        continue;
-                    }
-                    let places = tree.places(at);
-                    let mut own = 0;
-                    for place in places.clone() {
-                        let mask = mask.within(&query, &tree.leaves[place]);
-                        if mask.is_empty() {
-                            continue;
+    /// Whether some of the forms lie well enough over record `b`, pixel by pixel.
+    fn any_over(&self, query: &Query<'_>, mask: Mask, b: usize) -> Result<bool, P::Failure> {
+        let other = Laid::new(self.pictures.picture(b)?);
+        let over = |form: &Form| {
+            let distance = self.distance(query, form, &other);
+            distance.is_some_and(|d| d <= self.most(form.way))
+        };
+        Ok(mask.forms(&query.forms).any(over))
+    }
+
+    /// Looks a picture up in a tree. `found` is told of each that is alike, and says whether to go on; those that are in the group of `own` by
+    /// then are passed over. False if the limits ended the search, which then began again with what is nearest.
+    fn look_up(
+        &self,
+        tree: &mut Tree,
+        query: &Query<'_>,
+        groups: &mut UnionFind,
+        own: usize,
+        found: &mut dyn FnMut(&mut UnionFind, usize) -> bool,
+    ) -> Result<bool, P::Failure> {
+        let deep = Waiting::Deep(Vec::new());
+        if self.search(tree, query, groups, own, deep, found)? {
+            return Ok(true);
+        }
+        let near = Waiting::Near(BinaryHeap::new());
+        self.search(tree, query, groups, own, near, found)
+    }
+
+    /// As [`Looks::look_up`], in one order. False if the limits ended it.
+    fn search(
+        &self,
+        tree: &mut Tree,
+        query: &Query<'_>,
+        groups: &mut UnionFind,
+        own: usize,
+        mut waiting: Waiting,
+        found: &mut dyn FnMut(&mut UnionFind, usize) -> bool,
+    ) -> Result<bool, P::Failure> {
+        let (mut spent, mut all) = (Effort::default(), self.spent.get());
+        let mut whole = true;
+        let forms = Mask::all(&query.forms).of_kinds(query, &tree.nodes[ROOT].cells);
+        waiting.push(|| 0, Step::Branch(ROOT), forms);
+        while let Some((step, mask)) = waiting.pop() {
+            if spent.looks > self.limits.looks || spent.pictures > self.limits.pictures {
+                whole = false;
+                break;
+            }
+            // What came to something is not held against the search: it happens once for each picture and each branch.
+            let mut gained = false;
+            match step {
+                _ if mask.is_empty() => {}
+                Step::Branch(at) => {
+                    let known = tree.nodes[at].group.is_some();
+                    if tree.is_of(at, own, groups) {
+                        gained = !known;
+                    } else if let Some(children) = tree.nodes[at].children {
+                        (spent.looks, all.looks) = (spent.looks + 1, all.looks + 1);
+                        for child in children {
+                            let cells = &tree.nodes[child].cells;
+                            let mask = mask.of_kinds(query, cells);
+                            if !mask.is_empty() {
+                                let nearness = || mask.nearness(query, cells);
+                                waiting.push(nearness, Step::Branch(child), mask);
+                            }
                         }
-                        let b = tree.order[place];
-                        if groups.find(a) == groups.find(b) {
-                            own += 1;
-                        } else if self.any_over(&query, mask, b)? {
-                            groups.union(a, b);
-                            pairs.push((a.min(b), a.max(b)));
-                            own += 1;
+                    } else {
+                        let mut looks = 1;
+                        for place in tree.places(at) {
+                            let b = tree.order[place];
+                            if groups.find(own) == groups.find(b) {
+                                continue;
+                            }
+                            looks += 1;
+                            let forms = mask.within(query, &tree.leaves[place]);
+                            let (close, nearest) = self.close_forms(query, forms, b);
+                            if !close.is_empty() {
+                                waiting.push(|| nearest, Step::Picture(b), close);
+                            }
                         }
+                        if looks == 1 {
+                            tree.nodes[at].group = Some(own);
+                            gained = true;
+                        }
+                        (spent.looks, all.looks) = (spent.looks + looks, all.looks + looks);
                     }
-                    if own == places.len() {
-                        tree.nodes[at].group = Some(a);
+                }
+                Step::Picture(b) if groups.find(own) == groups.find(b) => {}
+                Step::Picture(b) => {
+                    all.pictures += 1;
+                    gained = self.any_over(query, mask, b)?;
+                    if !gained {
+                        spent.pictures += 1;
+                    } else if !found(groups, b) {
+                        break;
                     }
                 }
             }
+            if gained {
+                spent.looks = spent.looks.saturating_sub(LEAF);
+            }
+        }
+        self.spent.set(all);
+        Ok(whole)
+    }
+
+    /// Joins all that are alike.
+    pub fn pairs(&self) -> Result<Pairs, P::Failure> {
+        let mut trees = PLACES.map(|place| Tree::new(&self.looks, place, 0..self.looks.len()));
+        let mut groups = UnionFind::new(self.looks.len());
+        let (mut pairs, mut cut_short) = (Vec::new(), 0);
+        for a in 0..self.looks.len() {
+            let laid = self.laid(a)?;
+            let mut whole = true;
+            for tree in &mut trees {
+                let query = self.query(a, tree.place, &laid);
+                let mut join = |groups: &mut UnionFind, b: usize| {
+                    groups.union(a, b);
+                    pairs.push((a.min(b), a.max(b)));
+                    true
+                };
+                whole &= self.look_up(tree, &query, &mut groups, a, &mut join)?;
+            }
+            cut_short += usize::from(!whole);
         }
         pairs.sort_unstable();
-        Ok(pairs)
+        Ok(Pairs { pairs, cut_short })
     }
 
     /// Which of the first `n` records are alike one after them.
@@ -558,40 +680,62 @@ impl<'a, P: Pictures> Looks<'a, P> {
         let n = n.min(self.looks.len());
         let mut alike = vec![false; n];
         let sides = [0..n, n..self.looks.len()];
+        // Those that are alike are a group, which nothing more is asked about: that of a number that is no record's.
+        let settled = self.looks.len();
+        let mut groups = UnionFind::new(settled + 1);
         // Either may be the one that was moved.
         for (moved, still) in [(0, 1), (1, 0)] {
             for place in PLACES {
-                let tree = Tree::new(&self.looks, place, sides[still].clone());
+                let mut tree = Tree::new(&self.looks, place, sides[still].clone());
                 for a in sides[moved].clone() {
                     if moved == 0 && alike[a] {
                         continue;
                     }
                     let query = self.query(a, place, &self.laid(a)?);
-                    let mut waiting = vec![(ROOT, Mask::all(&query.forms))];
-                    while let Some((at, mask)) = waiting.pop() {
-                        let mask = mask.of_kinds(&query, &tree.nodes[at].cells);
-                        if mask.is_empty() {
-                            continue;
-                        }
-                        if let Some(children) = tree.nodes[at].children {
-                            waiting.extend(children.map(|child| (child, mask)));
-                            continue;
-                        }
-                        for place in tree.places(at) {
-                            let mask = mask.within(&query, &tree.leaves[place]);
-                            let b = tree.order[place];
-                            let first = a.min(b);
-                            alike[first] = alike[first]
-                                || !mask.is_empty() && self.any_over(&query, mask, b)?;
-                        }
-                        if moved == 0 && alike[a] {
-                            waiting.clear();
-                        }
-                    }
+                    let mut found = |groups: &mut UnionFind, b: usize| {
+                        let first = a.min(b);
+                        alike[first] = true;
+                        groups.union(first, settled);
+                        moved == 1
+                    };
+                    self.look_up(&mut tree, &query, &mut groups, settled, &mut found)?;
                 }
             }
         }
         Ok((0..n).filter(|&i| alike[i]).collect())
+    }
+}
+
+/// What is looked at next in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// A record, pixel by pixel.
+    Picture(usize),
+    /// A branch.
+    Branch(usize),
+}
+
+/// What a search has still to look at, each for some of the forms.
+enum Waiting {
+    /// What came last is next.
+    Deep(Vec<(Step, Mask)>),
+    /// What is nearest is next.
+    Near(BinaryHeap<Reverse<(u64, Step, Mask)>>),
+}
+
+impl Waiting {
+    fn push(&mut self, nearness: impl FnOnce() -> u64, step: Step, mask: Mask) {
+        match self {
+            Self::Deep(stack) => stack.push((step, mask)),
+            Self::Near(heap) => heap.push(Reverse((nearness(), step, mask))),
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Step, Mask)> {
+        match self {
+            Self::Deep(stack) => stack.pop(),
+            Self::Near(heap) => heap.pop().map(|Reverse((_, step, mask))| (step, mask)),
+        }
     }
 }
 
@@ -602,15 +746,21 @@ struct Laid<'a> {
     /// Of the working picture.
     sums: Sums,
     parts: Vec<Part>,
+    /// One for each channel, and each part at 16 x 16, once they are needed.
+    channels: OnceCell<Vec<Plane>>,
+    patches: Vec<OnceCell<Vec<f32>>>,
 }
 
 impl<'a> Laid<'a> {
     fn new(picture: Cow<'a, Picture>) -> Self {
         let working = working(&picture);
+        let parts = parts(working.width, working.height);
         Self {
             picture,
             sums: Sums::new(&working),
-            parts: parts(working.width, working.height),
+            channels: OnceCell::new(),
+            patches: parts.iter().map(|_| OnceCell::new()).collect(),
+            parts,
             working,
         }
     }
@@ -634,14 +784,20 @@ impl<'a> Laid<'a> {
     }
 
     /// A part at 16 x 16, one channel after another.
-    fn patch(&self, part: usize) -> Option<Vec<f32>> {
-        let &part = self.parts.get(part)?;
+    fn patch(&self, part: usize) -> Option<&[f32]> {
+        let (&part, patch) = self.parts.get(part).zip(self.patches.get(part))?;
+        let cells = |plane: &Plane| plane.cells(part, SIDE);
+        Some(patch.get_or_init(|| self.channels().iter().flat_map(cells).collect()))
+    }
+
+    fn channels(&self) -> &[Plane] {
         let channels = usize::from(self.working.channels);
-        let channel = |c: usize| {
+        let plane = |c: usize| {
             let values = self.working.pixels.iter().skip(c).step_by(channels.max(1));
-            Plane::new(self.working.width, values.map(|v| i64::from(*v))).cells(part, SIDE)
+            Plane::new(self.working.width, values.map(|v| i64::from(*v)))
         };
-        Some((0..channels).flat_map(channel).collect())
+        self.channels
+            .get_or_init(|| (0..channels).map(plane).collect())
     }
 }
 
@@ -713,18 +869,25 @@ impl Kind {
 }
 
 impl Query<'_> {
-    /// Whether a form may lie over the picture of look `y`, `x` being the look of this one.
-    fn is_near(&self, form: &Form, x: &Look, y: &Look, options: &NearDuplicateOptions) -> bool {
+    /// How near a form is to the picture of look `y` by their sketches ([`part_of`]), `x` being the look of this one; None where it cannot lie
+    /// over it.
+    fn nearness(
+        &self,
+        form: &Form,
+        x: &Look,
+        y: &Look,
+        options: &NearDuplicateOptions,
+    ) -> Option<u64> {
         let Way::Part(part, flip) = form.way else {
-            return (x.hash ^ y.hash).count_ones() <= options.max_bits;
+            let few = (x.hash ^ y.hash).count_ones() <= options.max_bits;
+            let gap = Range::from(&y.upright).gap(&form.range);
+            return few.then(|| part_of(gap, form.reach.saturating_mul(SCALE)));
         };
-        let Some((_, fine)) = &y.still[self.place as usize] else {
-            return false;
-        };
-        self.fine().get(part).is_some_and(|own| {
-            let own = if flip { mirrored(own, FINE) } else { *own };
-            squares(fine, &own) <= form.fine_reach
-        })
+        let (_, fine) = y.still[self.place as usize].as_ref()?;
+        let own = self.fine().get(part)?;
+        let own = if flip { mirrored(own, FINE) } else { *own };
+        let distance = squares(fine, &own);
+        (distance <= form.fine_reach).then(|| part_of(distance, form.fine_reach))
     }
 
     /// Fine sketches of the parts.
@@ -736,7 +899,7 @@ impl Query<'_> {
 }
 
 /// Some of the forms of a picture: a bit for each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Mask(u64);
 
 impl Mask {
@@ -767,6 +930,16 @@ impl Mask {
             }
         }
         Self(out)
+    }
+
+    /// How near something in a range may be to the nearest of their kinds ([`part_of`]).
+    fn nearness(self, query: &Query<'_>, range: &Range) -> u64 {
+        let kinds = query.kinds.iter();
+        let kinds = kinds.filter(|kind| self.0 & kind.forms.0 != 0);
+        kinds
+            .map(|kind| part_of(range.gap(&kind.range), kind.reach.saturating_mul(SCALE)))
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Those that may lie over something in a range.
@@ -971,6 +1144,116 @@ mod tests {
         );
         assert_eq!(spread([1, 2, 4].into_iter()), 14);
         assert_eq!(spread(std::iter::empty()), 0);
+    }
+
+    /// Grey noise of 32 px, as which all is alike to the sketches and nothing to the pixels; of the first `copies` a copy each, which is a little
+    /// brighter and coarser.
+    fn noises(n: usize, copies: usize) -> ImageSet {
+        let mut rng = crate::stream(0, "noises", 0);
+        let mut pictures: Vec<Picture> = (0..n)
+            .map(|_| Picture {
+                width: 32,
+                height: 32,
+                channels: 1,
+                pixels: (0..32 * 32).map(|_| rng.random_range(101..156)).collect(),
+            })
+            .collect();
+        let mut copies = pictures[..copies].to_vec();
+        for v in copies.iter_mut().flat_map(|copy| &mut copy.pixels) {
+            *v += rng.random_range(0..5_u8);
+        }
+        pictures.append(&mut copies);
+        set(pictures)
+    }
+
+    fn set(pictures: Vec<Picture>) -> ImageSet {
+        let record = |picture: Picture| crate::Record {
+            id: picture.id(),
+            picture,
+            captions: Vec::new(),
+            group: None,
+            label: None,
+            name: String::new(),
+            file: None,
+        };
+        let records = pictures.into_iter().map(record).collect();
+        ImageSet::new("s".into(), None, records).unwrap()
+    }
+
+    /// In every picture's search of two trees, twice: deep first, and nearest first.
+    const SEARCHES: usize = 4;
+
+    #[test]
+    fn pictures_that_no_index_tells_apart_cost_no_more_than_the_limits_and_copies_are_found() {
+        let (n, copies) = (120, 20);
+        let set = noises(n, copies);
+        let options = NearDuplicateOptions::default();
+        let Ok(mut looks) = Looks::new(&set, &options);
+        looks.limits.pictures = 3;
+        let Ok(found) = looks.pairs();
+        let expected: Vec<(usize, usize)> = (0..copies).map(|i| (i, n + i)).collect();
+        assert_eq!(found.pairs, expected);
+        assert!(found.cut_short > n, "{}", found.cut_short);
+        // One more than the limit ends a search, and a copy is no waste.
+        let most = (n + copies) * SEARCHES * (looks.limits.pictures + 1) + copies;
+        let spent = looks.spent.get();
+        assert!(spent.pictures <= most, "{spent:?}");
+        // Without a limit each is compared with nearly each.
+        let all = (n + copies) * (n + copies - 1);
+        assert!(spent.pictures * 4 < all, "{spent:?} and {all}");
+        // From one side to the other.
+        let Ok(across) = looks.across(n);
+        assert_eq!(across, (0..copies).collect::<Vec<_>>());
+
+        let Ok(mut looks) = Looks::new(&set, &options);
+        looks.limits = Effort {
+            looks: 20,
+            pictures: 3,
+        };
+        let Ok(found) = looks.pairs();
+        assert!(found.cut_short > n, "{}", found.cut_short);
+        // The step that passes the limit may look at a whole leaf.
+        let most = (n + copies) * (SEARCHES * (20 + 1 + LEAF) + LEAF);
+        assert!(looks.spent.get().looks <= most, "{:?}", looks.spent.get());
+    }
+
+    #[test]
+    fn what_is_alike_costs_no_more_than_in_proportion_and_meets_no_limit() {
+        let mut rng = crate::stream(0, "alike", 0);
+        let base: Vec<u8> = (0..64).map(|_| rng.random()).collect();
+        let mut frames = |n: usize| {
+            let frame = |_| Picture {
+                width: 8,
+                height: 8,
+                channels: 1,
+                pixels: base
+                    .iter()
+                    .map(|v| v.saturating_add(rng.random_range(0..5)))
+                    .collect(),
+            };
+            set((0..n).map(frame).collect())
+        };
+        for n in [500, 4000] {
+            let set = frames(n);
+            let options = NearDuplicateOptions::default();
+            let Ok(mut looks) = Looks::new(&set, &options);
+            // Far fewer than there are.
+            looks.limits = Effort {
+                looks: 64,
+                pictures: 4,
+            };
+            let Ok(found) = looks.pairs();
+            assert_eq!((found.pairs.len(), found.cut_short), (n - 1, 0));
+            let spent = looks.spent.replace(Effort::default());
+            assert!(spent.looks <= 8 * n && spent.pictures <= 2 * n, "{spent:?}");
+            let Ok(across) = looks.across(n / 2);
+            assert_eq!(across.len(), n / 2);
+            let spent = looks.spent.get();
+            assert!(
+                spent.looks <= 32 * n && spent.pictures <= 2 * n,
+                "{spent:?}"
+            );
+        }
     }
 
     /// What docs/scaling.md says of memory.

@@ -1,9 +1,9 @@
 //! Exact and near duplicates. The defences assume disjoint halves and the attacks assume that non-members were not
 //! trained on: a picture that is on two sides under two names breaks both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::alike::Looks;
+use crate::alike::{Looks, Pairs};
 use crate::{ImageSet, Record, SampleId};
 
 /// What [`dedupe`] removed.
@@ -39,6 +39,8 @@ pub(crate) struct Dropping {
     by_id: HashMap<SampleId, usize>,
     by_pixels: HashMap<SampleId, usize>,
     kept: Vec<Record>,
+    /// Captions of those kept that others were the same as: a million of these may have one each.
+    captions: HashMap<usize, HashSet<String>>,
     same_group: Vec<(String, String)>,
 }
 
@@ -60,8 +62,12 @@ impl Dropping {
         self.report
             .dropped
             .push((record.name, original.name.clone()));
+        let known = self
+            .captions
+            .entry(first)
+            .or_insert_with(|| original.captions.iter().cloned().collect());
         for caption in record.captions {
-            if !original.captions.contains(&caption) {
+            if known.insert(caption.clone()) {
                 original.captions.push(caption);
             }
         }
@@ -140,6 +146,8 @@ pub struct Groups {
     /// Pairs of near duplicates, enough to join every group: of `n` pictures that look almost the same, each with one of the
     /// others, `n - 1` pairs.
     pub near_pairs: Vec<(usize, usize)>,
+    /// Pictures whose near duplicates may not all be known ([`Groups::note`]).
+    pub cut_short: usize,
     /// By group number: the user's name (of the first record that has one), or `near-` and the start of the smallest
     /// id; None for a record alone.
     names: Vec<Option<String>>,
@@ -149,11 +157,16 @@ impl Groups {
     /// The user's groups only.
     #[must_use]
     pub fn given(set: &ImageSet) -> Self {
-        Self::join(set, Vec::new())
+        let pairs = Pairs {
+            pairs: Vec::new(),
+            cut_short: 0,
+        };
+        Self::join(set, pairs)
     }
 
     /// Those of these pairs and of the user.
-    pub(crate) fn join(set: &ImageSet, near_pairs: Vec<(usize, usize)>) -> Self {
+    pub(crate) fn join(set: &ImageSet, found: Pairs) -> Self {
+        let near_pairs = found.pairs;
         let records = &set.records;
         let mut sets = UnionFind::new(records.len());
         for &(a, b) in &near_pairs {
@@ -191,8 +204,20 @@ impl Groups {
         Self {
             of,
             near_pairs,
+            cut_short: found.cut_short,
             names,
         }
+    }
+
+    /// What is to be told where the search had to be cut short.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let (some, all) = (self.cut_short, self.of.len());
+        (some > 0).then(|| {
+            format!(
+                "{some} of {all} images look alike from afar, as noise or cloth does: each was compared with the nearest of them only, so that                  near-duplicates among them may not all be known"
+            )
+        })
     }
 
     /// Number of groups, counting records alone.
@@ -231,15 +256,16 @@ impl Groups {
 }
 
 /// Finds near duplicates among the pictures as they are in the set (after resizing) and joins them, transitively, with
-/// the user's groups. Memory goes with the number of pictures (`docs/results/performance.md`); time too where they differ enough
-/// for the search to pass over branches of its tree, and with the square of their number where they do not.
+/// the user's groups. Memory goes with the number of pictures (`docs/results/performance.md`). So does time, at most: where pictures differ too
+/// little for an index, the search for each is limited, and [`Groups::cut_short`] counts them.
 #[must_use]
 pub fn near_duplicates(set: &ImageSet, options: &NearDuplicateOptions) -> Groups {
     let Ok(pairs) = Looks::new(set, options).and_then(|looks| looks.pairs());
     Groups::join(set, pairs)
 }
 
-/// Which of the first `n` records of a set look almost the same as one after them, by position.
+/// Which of the first `n` records of a set look almost the same as one after them, by position. The search is limited as that of
+/// [`near_duplicates`] is.
 #[must_use]
 pub fn alike_across(set: &ImageSet, n: usize, options: &NearDuplicateOptions) -> Vec<usize> {
     let Ok(alike) = Looks::new(set, options).and_then(|looks| looks.across(n));
@@ -340,6 +366,20 @@ mod tests {
     }
 
     #[test]
+    fn captions_of_many_copies_are_kept_once_each_in_their_order() {
+        let black = record(Picture::filled(1, 1, 1, 0), None);
+        let n = 20_000;
+        let copies = (0..n).map(|i| Record {
+            captions: vec![format!("{}", i % (n / 2)), "a".into()],
+            ..black.clone()
+        });
+        let mut s = set(std::iter::once(black.clone()).chain(copies).collect());
+        assert_eq!(dedupe(&mut s).same_content, n);
+        let expected = std::iter::once("a".to_owned()).chain((0..n / 2).map(|i| i.to_string()));
+        assert_eq!(s.records[0].captions, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn copies_with_noise_are_grouped_and_others_are_not() {
         let mut brighter = noise(1);
         brighter
@@ -360,6 +400,18 @@ mod tests {
         assert_eq!(groups.name(1), Some("artist"));
         assert!(groups.name(0).unwrap().starts_with("near-") && groups.name(0) == groups.name(2));
         assert_eq!(groups.name(4), None);
+    }
+
+    #[test]
+    fn a_search_that_was_cut_short_is_told() {
+        let s = set(vec![record(noise(1), None), record(noise(2), None)]);
+        assert_eq!(Groups::given(&s).note(), None);
+        let found = Pairs {
+            pairs: Vec::new(),
+            cut_short: 1,
+        };
+        let note = Groups::join(&s, found).note().unwrap();
+        assert!(note.starts_with("1 of 2 images "), "{note}");
     }
 
     #[test]
@@ -517,7 +569,9 @@ mod tests {
         }
         let expected: Vec<usize> = (0..s.len()).map(|i| all.find(i)).collect();
         let mut found = UnionFind::new(s.len());
-        for (a, b) in looks.pairs().unwrap() {
+        let Ok(pairs) = looks.pairs();
+        assert_eq!(pairs.cut_short, 0);
+        for (a, b) in pairs.pairs {
             assert!(near(a, b));
             assert_ne!(found.find(a), found.find(b), "a pair more than needed");
             found.union(a, b);

@@ -6,16 +6,17 @@ mod common;
 
 use children::{Ranks, this_rank};
 use common::{CALIBRATION, config, images, options, same, trainer};
-use dualmd_data::Pixels;
+use dualmd_data::{Pixels, stream};
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Against, Ambient, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, Images,
-    Iterative, KWay, Levels, Objective, Observer, Outcome, Plain, Privacy, Recipe, Routing, Smp,
-    TrainOptions,
+    Additions, Against, Ambient, Captions, Cutout, DefenseError, DistillMd, Distillation, DpSgd,
+    EarlyStopping, Finished, Images, Iterative, KWay, Levels, Objective, Observer, Outcome, Plain,
+    Privacy, Recipe, Routing, Smp, TrainOptions, Trainer,
 };
-use dualmd_diffusion::{Denoiser, UNet2d};
+use dualmd_diffusion::unet2d_condition::PerLevel;
+use dualmd_diffusion::{Condition, Denoiser, UNet2d, UNet2dCondition, UNet2dConditionConfig};
 use dualmd_torch::ranks::{Group, Place, RanksError};
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::{Device, Kind, Tensor, noise};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,10 +25,12 @@ use std::rc::Rc;
 const STEPS: u64 = 30;
 
 /// Every recipe, with what can be combined with it.
-const CASES: [&str; 12] = [
+const CASES: [&str; 14] = [
     "plain",
     "filed",
     "parts",
+    "told",
+    "ordinary",
     "distill",
     "k-way",
     "private",
@@ -63,6 +66,19 @@ fn case(name: &str) -> (Box<dyn Recipe>, TrainOptions, Additions) {
         "parts" => {
             (options.accumulate, options.gradient_checkpointing) = (2, true);
             plain()
+        }
+        "told" => {
+            // An image is left out if its text says anything at all.
+            options.drop_memorised = 1e-6;
+            options.learning_rate = 1e-5;
+            plain()
+        }
+        "ordinary" => {
+            additions.cutout = Some(Cutout {
+                side: 3,
+                probability: 0.5,
+            });
+            Box::new(Distillation::new((0..12).collect(), teacher(11), 7).unwrap())
         }
         "flow" => {
             options.objective = Objective::Flow(Levels::LogitNormal);
@@ -124,6 +140,36 @@ fn in_a_file(path: &Path) -> Images {
     Images::Filed(Pixels::stored(file, path, [1, 8, 8], 24).unwrap())
 }
 
+/// A network that is told a text with each image, mostly one that says what no text says.
+fn tell(trainer: &mut Trainer<'_>) {
+    let config = UNet2dConditionConfig {
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![8, 8],
+        down_block_types: vec!["DownBlock2D".into(), "CrossAttnDownBlock2D".into()],
+        up_block_types: vec!["CrossAttnUpBlock2D".into(), "UpBlock2D".into()],
+        layers_per_block: 1,
+        norm_num_groups: 4,
+        cross_attention_dim: 8,
+        attention_head_dim: PerLevel::All(2),
+        ..UNet2dConditionConfig::default()
+    };
+    trainer.network = Box::new(UNet2dCondition::fresh(&config, 7, Device::Cpu).unwrap());
+    let texts = noise::normal(&mut stream(1, "texts", 0), &[2, 4, 8], Device::Cpu);
+    let told = Tensor::cat(&[&texts, &texts.narrow(0, 0, 1)], 0);
+    let of = |image: usize| match image % 3 {
+        0 => vec![0, 1],
+        _ => vec![image % 2],
+    };
+    trainer.set.captions = Some(Captions {
+        told: Condition::of_text(told),
+        of: (0..24).map(of).collect(),
+        empty: 2,
+        any: true,
+        dropout: 0.2,
+    });
+}
+
 /// Trains a case in `folder/NAME`. `stop` is asked with the number of steps of this call.
 fn train(
     name: &str,
@@ -148,6 +194,9 @@ fn train(
         _ => data.into(),
     };
     let mut trainer = trainer(&folder.join(name), data, recipe.as_ref(), options);
+    if name == "told" {
+        tell(&mut trainer);
+    }
     trainer.ranks = Rc::new(ranks);
     let steps = Cell::new(0);
     trainer.run_with(
@@ -297,6 +346,9 @@ fn alone(folder: &Path, name: &str) -> (BTreeMap<String, Tensor>, Vec<LogLine>) 
 fn ranks_learn_what_one_process_learns() {
     let dir = tempfile::tempdir().unwrap();
     let one: Vec<_> = CASES.iter().map(|name| alone(dir.path(), name)).collect();
+    let told = CASES.iter().position(|name| *name == "told").unwrap();
+    let some = |line: &LogLine| line.left_out.is_some_and(|s| s > 0.0 && s < 1.0);
+    assert!(one[told].1.iter().any(some), "all or none are left out");
     let mut before: Option<Vec<Vec<u8>>> = None;
     // Twice two ranks: the same bits.
     for world in [2, 3, 2] {

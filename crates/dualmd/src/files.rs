@@ -77,6 +77,9 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
     let mut listing = listed(options, &load, dualmd_files::parent(out), reporter)?;
     let duplicates = listing.dedupe()?.dropped.len();
     let groups = group(&listing, options.near_duplicates)?;
+    if let Some(note) = groups.note() {
+        reporter.warn(&format!("warning: {}: {note}", shown(&options.data)));
+    }
     let split = draw(
         listing.set(),
         &groups,

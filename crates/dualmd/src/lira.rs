@@ -21,6 +21,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
+use dualmd_files::shown;
 use dualmd_names::{BaseAttack, ModelKind, Needs};
 use dualmd_record::AttackParameters;
 use dualmd_record::lira::{self, Combined, Lira, LiraResult, Measured, Statistic};
@@ -255,6 +256,9 @@ fn prepare_shadows(
     let wanted = options.pool.unwrap_or(2 * data.members);
     let (listing, _) = prepare::list(data, &options.out)?;
     let groups = prepare::group(&listing, data.near_duplicates)?;
+    if let Some(note) = groups.note() {
+        session.warn(&format!("warning: {}: {note}", shown(&data.source)));
+    }
     let half = (wanted / 2).next_multiple_of(2);
     let set = listing.set();
     let whole = Split::half(set, &groups, half, Some(wanted - half), experiment.seed)?;

@@ -218,7 +218,8 @@ impl Worker<'_> {
             // A job that is over its time or its memory is ended as a whole: then this process is next, and the training has not failed.
             self.pause(GRACE);
         }
-        if self.session.stopped() || taken.lost() {
+        // Who has lost the job fails for want of files that another one replaced, and that is no failure of the training.
+        if self.session.stopped() || taken.is_lost(run, name)? {
             return Ok(Trained::Stopped);
         }
         claims::note_failure(run, name, &errors::render(&error))?;

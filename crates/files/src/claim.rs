@@ -7,11 +7,12 @@
 use crate::lock::is_at;
 use crate::write::sync_folder;
 use crate::{Error, HIDDEN, Result, limit, parent, read};
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 /// How long a name may be away while somebody looks at what it stands for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,9 +47,51 @@ impl Claim {
                     path: path.to_path_buf(),
                 }))
             }
-            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => Ok(Self::linked(e.file, path)),
+            // It can neither rename without replacing, nor give a file a second name.
+            Err(e)
+                if matches!(
+                    e.error.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::Unsupported
+                ) =>
+            {
+                Self::make(path, bytes)
+            }
             Err(e) => Err(fail(e.error)),
         }
+    }
+
+    /// The claim that this file is, if it has got its name in spite of an answer that the name is taken: NFS gives that where it was asked twice.
+    fn linked(file: NamedTempFile, path: &Path) -> Option<Self> {
+        is_at(file.as_file(), path).then(|| Self {
+            file: file.into_file(),
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// As [`take`](Self::take), under the name from the beginning: for a moment somebody may read half of it, which is a claim of nobody that is
+    /// known.
+    fn make(path: &Path, bytes: &[u8]) -> Result<Option<Self>> {
+        let fail = |e| Error::io("write", path, e);
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o666)
+            .open(path);
+        let mut file = match made {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            other => other.map_err(fail)?,
+        };
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if let Err(e) = written.and_then(|()| sync_folder(parent(path))) {
+            // On a full disk it would keep others from the job until it is taken for dead.
+            let _ = std::fs::remove_file(path);
+            return Err(fail(e));
+        }
+        Ok(Some(Self {
+            file,
+            path: path.to_path_buf(),
+        }))
     }
 
     /// Takes the place of a claim that was last seen with the bytes `seen`. None if it is another one by now, has been renewed or given up,
@@ -135,6 +178,8 @@ fn put_back(moved: &Path, path: &Path) -> std::io::Result<()> {
     // Some network file systems cannot rename so; a second name for the same file replaces nothing either.
     match std::fs::hard_link(moved, path) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // Or cannot do that: whoever takes the claim in this moment finds out that it has none.
+        Err(_) if std::fs::symlink_metadata(path).is_err() => std::fs::rename(moved, path),
         other => other,
     }
 }
@@ -177,6 +222,42 @@ mod tests {
             }
             assert_eq!(crate::list(dir.path()).unwrap(), Vec::<PathBuf>::new());
         }
+    }
+
+    #[test]
+    fn of_several_one_gets_it_also_where_no_file_has_two_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.claim");
+        for round in 0..30 {
+            let taken = race(6, |i| {
+                Claim::make(&path, format!("{round} {i}").as_bytes()).unwrap()
+            });
+            let winners: Vec<usize> = (0..6).filter(|&i| taken[i].is_some()).collect();
+            assert_eq!(winners.len(), 1, "{winners:?}");
+            let said = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(said, format!("{round} {}", winners[0]));
+            let claim = taken.into_iter().flatten().next().unwrap();
+            assert!(claim.renew(format!("{said}, renewed").as_bytes()).unwrap());
+            claim.release().unwrap();
+            assert!(crate::list(dir.path()).unwrap().is_empty());
+        }
+        assert!(Claim::make(&dir.path().join("none/a.claim"), b"x").is_err());
+    }
+
+    /// A server that made the link and was asked again says that the name is taken.
+    #[test]
+    fn a_name_that_was_got_in_spite_of_the_answer_is_got() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.claim");
+        let file = || tempfile::NamedTempFile::new_in(dir.path()).unwrap();
+        let own = file();
+        std::fs::hard_link(own.path(), &path).unwrap();
+        assert!(Claim::linked(file(), &path).is_none());
+        let claim = Claim::linked(own, &path).unwrap();
+        assert!(claim.renew(b"beat 1").unwrap());
+        assert_eq!(crate::list(dir.path()).unwrap(), [path.clone()]);
+        claim.release().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -235,6 +235,26 @@ impl Taken {
     pub fn lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
+
+    /// The same by what the claim's file says now. A process that was suspended for an hour hears of its loss at its next heartbeat: before it
+    /// writes what others go by, it looks.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_lost(&self, run: &RunFolder, name: &str) -> Result<bool> {
+        let own = |seen: &Seen| {
+            let claimed = seen.claimed.as_ref();
+            claimed.is_some_and(|c| c.machine == machine::boot() && c.pid == std::process::id())
+        };
+        if !self.lost() && !seen(run, name)?.as_ref().is_some_and(own) {
+            // Somebody may be looking at it, who moves it away for that; or it was read while it was written.
+            std::thread::sleep(PAUSE * 2);
+            if !seen(run, name)?.as_ref().is_some_and(own) {
+                self.lost.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(self.lost())
+    }
 }
 
 impl Drop for Taken {
@@ -571,6 +591,22 @@ mod tests {
         drop(own);
         let left = seen(&run, "a").unwrap().unwrap().claimed.unwrap();
         assert_eq!((left.host.as_str(), left.beat), ("elsewhere", 1));
+    }
+
+    #[test]
+    fn who_looks_finds_out_before_the_next_heartbeat() {
+        let (_dir, run) = folder();
+        // That is ten seconds away.
+        let own = take(&run, "a", &mut Watch::new(LEASE), &Silent)
+            .unwrap()
+            .unwrap();
+        assert!(!own.is_lost(&run, "a").unwrap() && !own.lost());
+        std::fs::remove_file(run.claim("a")).unwrap();
+        of_another(&run, "a", 10.0, 0);
+        assert!(!own.lost());
+        assert!(own.is_lost(&run, "a").unwrap() && own.lost());
+        drop(own);
+        assert!(run.claim("a").exists(), "it is another's");
     }
 
     #[test]

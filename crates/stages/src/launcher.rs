@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -266,4 +267,137 @@ fn relay(
             }
         }
     })
+}
+
+/// Trainings on several devices, wherever the session's is: each on the one that has the fewest, of several such the first.
+#[derive(Debug)]
+pub struct Spread<L> {
+    launcher: L,
+    devices: Vec<String>,
+    /// Trainings that run on each.
+    running: Arc<Mutex<Vec<usize>>>,
+}
+
+impl<L: Launcher> Spread<L> {
+    /// As `launcher` starts them, on these devices.
+    pub fn over(launcher: L, devices: Vec<String>) -> Self {
+        Self {
+            launcher,
+            running: Arc::new(Mutex::new(vec![0; devices.len()])),
+            devices,
+        }
+    }
+}
+
+impl<L: Launcher> Launcher for Spread<L> {
+    fn start(&self, training: Training, tell: Sender<Heard>) -> Result<Box<dyn Running>> {
+        let seat = Seat::take(&self.running);
+        let device = self.devices.get(seat.device).cloned();
+        let training = Training {
+            device: device.unwrap_or_else(|| training.device.clone()),
+            ..training
+        };
+        let running = self.launcher.start(training, tell)?;
+        Ok(Box::new(Seated {
+            running,
+            _seat: seat,
+        }))
+    }
+}
+
+/// A training's place on a device, until this is dropped.
+struct Seat {
+    running: Arc<Mutex<Vec<usize>>>,
+    device: usize,
+}
+
+impl Seat {
+    fn take(all: &Arc<Mutex<Vec<usize>>>) -> Self {
+        let mut running = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let fewest = running.iter_mut().enumerate().min_by_key(|(_, n)| **n);
+        let device = fewest.map_or(0, |(device, n)| {
+            *n += 1;
+            device
+        });
+        Self {
+            running: Arc::clone(all),
+            device,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = running.get_mut(self.device) {
+            *n = n.saturating_sub(1);
+        }
+    }
+}
+
+/// A training on one of several devices.
+struct Seated {
+    running: Box<dyn Running>,
+    _seat: Seat,
+}
+
+impl Running for Seated {
+    fn ask_to_stop(&mut self) {
+        self.running.ask_to_stop();
+    }
+
+    fn ended(&mut self) -> Result<Option<Ended>> {
+        self.running.ended()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Notes the device of each, and starts nothing.
+    #[derive(Default)]
+    struct Noted(Arc<Mutex<Vec<String>>>);
+
+    impl Launcher for Noted {
+        fn start(&self, training: Training, _: Sender<Heard>) -> Result<Box<dyn Running>> {
+            self.0.lock().unwrap().push(training.device);
+            Ok(Box::new(Noted::default()))
+        }
+    }
+
+    impl Running for Noted {
+        fn ask_to_stop(&mut self) {}
+        fn ended(&mut self) -> Result<Option<Ended>> {
+            Ok(Some(Ended::Well))
+        }
+    }
+
+    #[test]
+    fn trainings_are_spread_over_the_devices_and_take_what_is_free() {
+        let noted = Arc::default();
+        let devices = ["cuda:2", "cuda:5"].map(str::to_owned).to_vec();
+        let spread = Spread::over(Noted(Arc::clone(&noted)), devices);
+        let start = || {
+            let training = Training {
+                run: RunFolder(PathBuf::new()),
+                model: "m".into(),
+                device: "cuda:0".into(),
+                threads: 1,
+            };
+            spread.start(training, mpsc::channel().0).unwrap()
+        };
+        let first = start();
+        let mut second = start();
+        assert_eq!(second.ended().unwrap(), Some(Ended::Well));
+        drop(second);
+        let _third = start();
+        drop(first);
+        let _fourth = start();
+        // More at once than there are devices.
+        let _fifth = start();
+        let expected = ["cuda:2", "cuda:5", "cuda:5", "cuda:2", "cuda:2"];
+        assert_eq!(*noted.lock().unwrap(), expected);
+    }
 }

@@ -421,6 +421,9 @@ pub fn resolve(
     let notes = set.notes.iter();
     plan.warnings
         .extend(notes.map(|note| format!("{}: {note}", set.source)));
+    let searched = groups.note();
+    plan.warnings
+        .extend(searched.map(|note| format!("{}: {note}", set.source)));
     let images = Images {
         listing,
         groups: Some(groups),

@@ -198,6 +198,11 @@ pub fn one(
         ranks.barrier()?;
         return Ok(true);
     }
+    // A worker that was suspended lost its job to another one, which may have finished the model; others may be learning from that one.
+    if finished(run, plan, &job.name)? {
+        ranks.barrier()?;
+        return Ok(true);
+    }
     let optimizer = &outcome.optimizer;
     // Weights that early stopping passed over are not the model's.
     let raw = outcome.kept.is_none().then(|| optimizer.raw());

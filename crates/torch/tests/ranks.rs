@@ -17,6 +17,23 @@ fn as_a_rank() {
     };
     match case.as_str() {
         "calculate" => calculate(&Group::open(&place, "test").unwrap()),
+        "calculate-over-ipv6" => {
+            let host = "::1".into();
+            calculate(&Group::open(&Place { host, ..place }, "test").unwrap());
+        }
+        "host" => drop(Group::open(&place, "host")),
+        "again" => {
+            let place = Place {
+                store_is_there: true,
+                ..place
+            };
+            for round in 1..4 {
+                let group = Group::open(&place, "again").unwrap();
+                let mut sum = [f64::from(round)];
+                group.sum_f64(&mut sum).unwrap();
+                assert_eq!(sum[0], f64::from(2 * round));
+            }
+        }
         "meet" => {
             let met = meet(&place, &folder).unwrap_err();
             let (kind, text) = match &met {
@@ -133,6 +150,29 @@ fn two_and_three_ranks_calculate_together() {
         let dir = tempfile::tempdir().unwrap();
         Ranks::start("as_a_rank", ("calculate", dir.path()), 0..world, world, 60).well();
     }
+}
+
+/// As trainings of one name in one script of torchrun's, whose store is there for all of them.
+#[test]
+fn groups_of_one_name_meet_one_after_the_other_in_a_launchers_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = dualmd_torch::ranks::free_port().unwrap();
+    // One that waits for another in vain holds the store open meanwhile.
+    let host = dir.path().join("host");
+    std::fs::create_dir(&host).unwrap();
+    let _host = Ranks::start_at("as_a_rank", ("host", &host), [0], 2, 120, port);
+    Ranks::start_at("as_a_rank", ("again", dir.path()), 0..2, 2, 60, port).well();
+}
+
+/// Where the machine has IPv6 at all; containers often have none.
+#[test]
+fn ranks_meet_at_an_address_of_ipv6() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let case = ("calculate-over-ipv6", dir.path());
+    Ranks::start("as_a_rank", case, 0..2, 2, 60).well();
 }
 
 /// What the ranks wrote at their end.

@@ -43,15 +43,17 @@ pub fn goes_on(error: Error, place: &Path, reporter: &dyn Reporter) -> Result<Ex
 }
 
 /// A flag that the first SIGINT or SIGTERM raises: loops look at it between steps, save and leave. The second signal ends
-/// the process at once with status 130.
+/// the process at once with status 130. A child's parent may have raised the flag before ([`stop_with_parent`]): that is no signal. Slurm
+/// sends one to every process of a job, and the parent may be the quicker one.
 ///
 /// # Errors
 /// The operating system refuses the handlers.
 pub fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, heard) = (Arc::default(), Arc::default());
     for signal in [SIGINT, SIGTERM] {
         // Order matters: the shutdown looks at the flag before this very signal raises it.
-        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&stop))
+        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&heard))
+            .and_then(|_| flag::register(signal, Arc::clone(&heard)))
             .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .context("cannot install the handlers of SIGINT and SIGTERM")?;
     }
@@ -130,9 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_signal_raises_the_flag() {
+    fn the_first_signal_raises_the_flag_and_ends_no_child_whose_parent_was_quicker() {
         let stop = stop_flag().unwrap();
         assert!(!stop.load(Ordering::Relaxed));
+        let child = stop_flag().unwrap();
+        // As the end of its stdin does. A second signal would end this process.
+        child.store(true, Ordering::Relaxed);
         signal_hook::low_level::raise(SIGTERM).unwrap();
         assert!(raised(&stop));
     }

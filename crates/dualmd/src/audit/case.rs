@@ -241,7 +241,7 @@ impl Sides {
             );
         }
         refuse_both(&members, &nonmembers)?;
-        let (labels, alike) = labels(&members, &nonmembers)?;
+        let (labels, alike) = labels(&members, &nonmembers, reporter)?;
         let captions = || {
             [&members, &nonmembers]
                 .into_iter()
@@ -301,10 +301,17 @@ impl Sides {
 
 /// Labels of members and non-members, groups being those of the sets and near-duplicates; and how many members look almost the
 /// same as a non-member.
-fn labels(members: &ImageSet, nonmembers: &ImageSet) -> Result<(Vec<Label>, usize)> {
+fn labels(
+    members: &ImageSet,
+    nonmembers: &ImageSet,
+    reporter: &dyn Reporter,
+) -> Result<(Vec<Label>, usize)> {
     let all = [&members.records[..], &nonmembers.records[..]].concat();
     let both = ImageSet::new(String::new(), None, all)?;
     let groups = near_duplicates(&both, &NearDuplicateOptions::default());
+    if let Some(note) = groups.note() {
+        reporter.warn(&format!("warning: members and non-members: {note}"));
+    }
     let n = members.len();
     let labels = (both.records.iter().enumerate())
         .map(|(i, record)| Label {

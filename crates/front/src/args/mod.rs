@@ -18,7 +18,7 @@ pub use lora_size::LoraSizeArgs;
 pub use memorisation::{MemorisationArgs, MitigateArgs};
 pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, DrawArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, PartArgs,
-    ReadArgs, RunArgs, SampleArgs, ScoreArgs, TrainArgs, WorkArgs,
+    ReadArgs, RunArgs, SampleArgs, ScoreArgs, TrainArgs, WorkArgs, Workers,
 };
 pub use tune::TuneArgs;
 

@@ -1,7 +1,7 @@
 //! Arguments of the commands that compute.
 
-use super::fraction;
 use super::memorisation::MitigateArgs;
+use super::{device, fraction};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -20,6 +20,36 @@ use std::path::PathBuf;
 /// A count of images or attempts. (More than any machine holds is told by what it would take.)
 fn positive() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=1_000_000_000)
+}
+
+/// Who trains the models of a run, as `--workers` takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Workers {
+    /// So many processes at a time.
+    Many(usize),
+    /// One process at a time on each of these GPUs.
+    On(Vec<String>),
+}
+
+fn workers(text: &str) -> Result<Workers, String> {
+    let wrong = || "a number from 1 on is needed, or GPUs: cuda:0,cuda:1".to_owned();
+    if let Ok(n) = text.parse::<usize>() {
+        return if n > 0 {
+            Ok(Workers::Many(n))
+        } else {
+            Err(wrong())
+        };
+    }
+    let mut all: Vec<String> = Vec::new();
+    for name in text.split(',') {
+        let name = device(name).ok().filter(|name| name.starts_with("cuda:"));
+        let name = name.ok_or_else(wrong)?;
+        if all.contains(&name) {
+            return Err(format!("{name} is named twice"));
+        }
+        all.push(name);
+    }
+    Ok(Workers::On(all))
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -102,6 +132,7 @@ impl From<DemoArgs> for RunArgs {
             set: demo.set,
             until: Stage::default(),
             seeds: 1,
+            workers: None,
             ranks: 1,
             check: false,
             auditor: demo.auditor,
@@ -140,6 +171,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
+    /// Train so many models at a time, or one on each of these GPUs: 2, or cuda:0,cuda:1
+    ///
+    /// A number sets run.jobs; the models share the cores. Of GPUs each takes one training after the other; what comes after the trainings is done
+    /// on --device. For several machines see `dualmd work`.
+    #[arg(long, value_name = "N|GPU,...", value_parser = workers)]
+    pub workers: Option<Workers>,
+
     /// Train each model with this many processes on this machine (ranks), which share its batches
     ///
     /// The processes also share its threads; of several GPUs each takes its own. Another number of processes gives other last digits.
@@ -164,6 +202,15 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// The key of the experiment that `--workers` sets.
+    pub fn jobs(&self) -> Option<String> {
+        let n = match self.workers.as_ref()? {
+            Workers::Many(n) => *n,
+            Workers::On(devices) => devices.len(),
+        };
+        Some(format!("run.jobs={n}"))
+    }
+
     /// What to run, and the run's folder.
     ///
     /// # Errors

@@ -52,6 +52,30 @@ fn demo_is_a_run_of_its_preset() {
 }
 
 #[test]
+fn workers_are_a_number_or_gpus() {
+    let run = |workers: &str| match read(&format!("dualmd run e.toml --workers {workers}")).command
+    {
+        Command::Run(run) => (run.jobs(), run.workers),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        run("2"),
+        (Some("run.jobs=2".into()), Some(Workers::Many(2)))
+    );
+    let devices = ["cuda:0", "cuda:3"].map(str::to_owned).to_vec();
+    assert_eq!(
+        run("cuda:0,cuda:3"),
+        (Some("run.jobs=2".into()), Some(Workers::On(devices)))
+    );
+    for wrong in ["0", "-1", "cpu", "auto", "cuda", "cuda:0,", "cuda:x"] {
+        let said = refused(&format!("dualmd run e.toml --workers={wrong}"));
+        assert!(said.contains("cuda:0,cuda:1"), "{said}");
+    }
+    let said = refused("dualmd run e.toml --workers cuda:1,cuda:1");
+    assert!(said.contains("cuda:1 is named twice"), "{said}");
+}
+
+#[test]
 fn run_takes_a_file_a_preset_or_a_folder() {
     let run = |line: &str| match read(line).command {
         Command::Run(run) => run,

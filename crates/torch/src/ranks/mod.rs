@@ -87,6 +87,17 @@ struct Peers {
     /// Why it is of no use any more.
     broken: Cell<bool>,
     waited: Cell<Duration>,
+    /// That of a launcher, which outlives the group.
+    store: Option<Store>,
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // Who comes to the store after this is another training of this name, and not a second process with this number.
+        if let Some(store) = self.store.as_ref().filter(|_| !self.broken.get()) {
+            let _ = store.set(&left(self.place.rank), "1");
+        }
+    }
 }
 
 impl Group {
@@ -99,8 +110,8 @@ impl Group {
         }
     }
 
-    /// Waits for the other ranks and connects to them. `name` tells groups apart that meet in one store of a launcher, one after the other:
-    /// the run and its model. In a world of one this is [`Group::alone`].
+    /// Waits for the other ranks and connects to them. `name`, the model's, tells groups apart that meet in one store of a launcher. Groups of one
+    /// name may meet there one after the other, each after the one before it was dropped. In a world of one this is [`Group::alone`].
     ///
     /// # Errors
     /// [`RanksError::Join`] with the ranks that did not come, after at most [`Place::join`] and ten seconds; another libtorch
@@ -117,16 +128,15 @@ impl Group {
         joining
             .spawn(move || send.send(join(&own, &name)))
             .map_err(|e| RanksError::Torch(format!("cannot start a thread: {e}")))?;
-        let (process, hosts) = receive
+        let (process, hosts, store) = receive
             .recv_timeout(place.join + GRACE)
             .unwrap_or_else(|_| {
                 Err(RanksError::Join(format!(
-                    "{} waited {} for an answer from {}:{}: is that rank 0's address and port (MASTER_ADDR, MASTER_PORT), \
+                    "{} waited {} for an answer from {}: is that rank 0's address and port (MASTER_ADDR, MASTER_PORT), \
                      and does another program listen there?",
                     me(place, &host()),
                     seconds(place.join),
-                    place.host,
-                    place.port
+                    place.store()
                 )))
             })?;
         Ok(Self {
@@ -136,6 +146,7 @@ impl Group {
                 process,
                 broken: Cell::new(false),
                 waited: Cell::new(Duration::ZERO),
+                store,
             }),
             _one_thread: PhantomData,
         })
@@ -483,16 +494,23 @@ impl Card {
     }
 }
 
-/// Meets the others in the store, and connects to each.
-fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
+/// The key by which a rank says that it has left its group.
+fn left(rank: usize) -> String {
+    format!("left/{rank}")
+}
+
+/// Meets the others in the store, and connects to each. Gives their machines, and the store if it is a launcher's.
+fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>, Option<Store>)> {
     let (began, host) = (Instant::now(), host());
     let me = me(place, &host);
-    let at = format!("{}:{}", place.host, place.port);
+    let at = place.store();
     let failed = |failure: Failure| {
         let waited = seconds(began.elapsed());
         RanksError::Join(match failure {
             Failure::InUse(_) => format!(
-                "{me} cannot open the ranks' store at {at}: the port is in use; give another one (MASTER_PORT)"
+                "{me} cannot open the ranks' store at {at}: the port is in use. If another process is rank {} too, give each a number of its \
+                 own (RANK, in the task and not in the script before it); else give another port (MASTER_PORT)",
+                place.rank
             ),
             Failure::Timeout(_) => format!(
                 "{me} waited {waited} and found no store at {at}: is rank 0 started, has every rank the same MASTER_ADDR and \
@@ -507,8 +525,17 @@ fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
     };
     let prefix = format!("dualmd/{name}/{}", place.attempt);
     let serve = place.rank == 0 && !place.store_is_there;
-    let store =
-        Store::open((&place.host, place.port), serve, &prefix, place.join).map_err(failed)?;
+    let open = |prefix: &str| {
+        let store = Store::open((&place.host, place.port), serve, prefix, place.join);
+        store.map_err(failed)
+    };
+    let mut store = open(&prefix)?;
+    // Each rank has left as often as the others have, or will have in a moment.
+    let mut before = 0;
+    while place.store_is_there && store.has(&left(place.rank)).map_err(failed)? {
+        before += 1;
+        store = open(&format!("{prefix}/{before}"))?;
+    }
     let (own, reached) = addresses(&place.host, place.port).map_err(|e| {
         RanksError::Join(format!(
             "{me} finds no way to {at}: {e}; is MASTER_ADDR a name or address of rank 0's machine?"
@@ -554,7 +581,8 @@ fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
         ))
     })?;
     process.set_timeout(place.timeout).map_err(failed)?;
-    Ok((process, cards.into_iter().map(|card| card.host).collect()))
+    let hosts = cards.into_iter().map(|card| card.host).collect();
+    Ok((process, hosts, place.store_is_there.then_some(store)))
 }
 
 /// Waits until every rank has left its card.
@@ -593,14 +621,13 @@ fn await_all(
         }
         if began.elapsed() >= place.join {
             return Err(RanksError::Join(format!(
-                "{me} waited {} for {} of {} ranks ({}), which did not come to {}:{}: are they started, with the same \
+                "{me} waited {} for {} of {} ranks ({}), which did not come to {}: are they started, with the same \
                  MASTER_ADDR, MASTER_PORT and arguments, and does a firewall let them through?",
                 seconds(place.join),
                 missing.len(),
                 place.world,
                 list(missing.iter().map(|rank| format!("rank {rank}"))),
-                place.host,
-                place.port
+                place.store()
             )));
         }
         std::thread::sleep(pause);

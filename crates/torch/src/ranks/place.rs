@@ -14,7 +14,7 @@ pub const TIMEOUT: &str = "DUALMD_RANKS_TIMEOUT";
 
 /// The variables by which a process learns that it is one of several: whoever starts a process that is none of them
 /// removes these.
-pub const VARIABLES: [&str; 8] = [
+pub const VARIABLES: [&str; 10] = [
     "RANK",
     "WORLD_SIZE",
     "LOCAL_RANK",
@@ -23,7 +23,12 @@ pub const VARIABLES: [&str; 8] = [
     "MASTER_PORT",
     "TORCHELASTIC_USE_AGENT_STORE",
     "SLURM_STEP_NUM_TASKS",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
 ];
+
+/// The number of processes as mpirun says it (Open MPI; MPICH, Intel MPI, and `srun --mpi=pmi2`). It says nothing that ranks could meet by.
+const OF_MPI: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
 /// One of several processes that work together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +66,8 @@ impl Place {
     /// Slurm's count is that of the step: `SLURM_NTASKS` is also set in a plain batch script, where nobody else comes.
     ///
     /// # Errors
-    /// [`RanksError::Environment`]: a variable that is missing, is no number, or contradicts another.
+    /// [`RanksError::Environment`]: a variable that is missing, is no number, or contradicts another; several processes of mpirun, which
+    /// says nothing of where they meet.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, RanksError> {
         let var = |name: &str| {
             let value = var(name)?.trim().to_owned();
@@ -75,12 +81,15 @@ impl Place {
                 launcher: "torchrun",
             })?
         } else if var("SLURM_STEP_NUM_TASKS").is_some() {
-            Self::of_slurm(&Variables {
+            let place = Self::of_slurm(&Variables {
                 var: &var,
                 known: "SLURM_STEP_NUM_TASKS",
                 launcher: "srun",
-            })?
+            })?;
+            not_of_mpi(&var, place.world)?;
+            place
         } else {
+            not_of_mpi(&var, 1)?;
             return Ok(None);
         };
         place.check()?;
@@ -94,7 +103,7 @@ impl Place {
             world: v.number("WORLD_SIZE")?,
             local: v.number("LOCAL_RANK")?,
             local_world: v.number("LOCAL_WORLD_SIZE")?,
-            host: v.text("MASTER_ADDR")?,
+            host: bare(v.text("MASTER_ADDR")?),
             port: v.port("MASTER_PORT")?,
             store_is_there: (v.var)("TORCHELASTIC_USE_AGENT_STORE")
                 .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1"),
@@ -116,7 +125,7 @@ impl Place {
             ))
         })?;
         let host = match (v.var)("MASTER_ADDR") {
-            Some(host) => host,
+            Some(host) => bare(host),
             None => first_host(&v.text("SLURM_STEP_NODELIST")?),
         };
         let port = match (v.var)("MASTER_PORT") {
@@ -139,6 +148,14 @@ impl Place {
             join,
             interface: (v.var)("GLOO_SOCKET_IFNAME"),
         })
+    }
+
+    /// Where the store is, for people: HOST:PORT.
+    pub(super) fn store(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
     }
 
     /// Do the numbers agree with each other?
@@ -178,6 +195,29 @@ impl Place {
             )));
         }
         Ok(())
+    }
+}
+
+/// Refuses processes of which mpirun has started another number than there are ranks: each would take itself for one that is alone, or for
+/// the task of Slurm's in which mpirun starts them.
+fn not_of_mpi(var: &dyn Fn(&str) -> Option<String>, world: usize) -> Result<(), RanksError> {
+    for name in OF_MPI {
+        let size = var(name).and_then(|size| size.parse::<usize>().ok());
+        if let Some(size) = size.filter(|&size| size > 1 && size != world) {
+            return Err(RanksError::Environment(format!(
+                "{name} = {size}: mpirun started {size} processes, and its variables do not say where they meet: start them with torchrun or \
+                 srun; unset {name} to work in one process"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A host without the brackets around an address of IPv6.
+fn bare(host: String) -> String {
+    match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(address) => address.to_owned(),
+        None => host,
     }
 }
 
@@ -340,6 +380,39 @@ mod tests {
         let patience = read(&patience).unwrap().unwrap();
         assert_eq!(patience.timeout, Duration::from_secs(7200));
         assert_eq!(patience.join, JOINS);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_may_have_brackets() {
+        for host in ["[fd00::1]", "fd00::1"] {
+            let torchrun = read(&with(&TORCHRUN, "MASTER_ADDR", Some(host))).unwrap();
+            let srun = read(&with(&SRUN, "MASTER_ADDR", Some(host))).unwrap();
+            assert_eq!(torchrun.as_ref().unwrap().store(), "[fd00::1]:29500");
+            for place in [torchrun, srun] {
+                assert_eq!(place.unwrap().host, "fd00::1");
+            }
+        }
+    }
+
+    #[test]
+    fn several_processes_of_mpirun_are_refused() {
+        let said = |set: &[(&str, &str)]| read(set).unwrap_err().to_string();
+        for name in OF_MPI {
+            let text = said(&[(name, "4")]);
+            assert!(
+                text.contains(&format!("{name} = 4")) && text.contains("torchrun or srun"),
+                "{text}"
+            );
+            assert_eq!(read(&[(name, "1")]).unwrap(), None);
+            // Started by mpirun in the one task of a step of Slurm's, or by srun itself.
+            let set = |n| with(&SRUN, name, Some(n));
+            assert!(said(&set("16")).contains(name));
+            assert_eq!(read(&set("8")).unwrap(), read(&SRUN).unwrap());
+            // One agent of torchrun's on each machine: torchrun counts.
+            let agents = with(&TORCHRUN, name, Some("2"));
+            assert_eq!(read(&agents).unwrap(), read(&TORCHRUN).unwrap());
+            assert!(VARIABLES.contains(&name));
+        }
     }
 
     #[test]

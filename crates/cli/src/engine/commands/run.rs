@@ -5,11 +5,11 @@ use crate::signals;
 use anyhow::Result;
 use dualmd::check::Checked;
 use dualmd::choices::Stage;
-use dualmd::launcher::Program;
+use dualmd::launcher::{Launcher, Program, Spread};
 use dualmd::reporter::duration;
 use dualmd::run::Ran;
 use dualmd::{RunOptions, Session, bail_usage};
-use dualmd_front::args::{FailArgs, Global, RunArgs};
+use dualmd_front::args::{FailArgs, Global, RunArgs, Workers};
 use dualmd_front::commands::report;
 use dualmd_front::outln;
 use dualmd_front::output::lines;
@@ -43,7 +43,9 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let name = source.name();
     let options = RunOptions {
         source,
-        sets: args.set.iter().cloned().chain(global.sets()).collect(),
+        sets: (args.set.iter().cloned().chain(global.sets()))
+            .chain(args.jobs())
+            .collect(),
         out,
         until: args.until,
         seeds: args.seeds,
@@ -63,9 +65,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         let checked = dualmd::check(&short_session(global)?, &options)?;
         return told(&checked, &args.fail);
     }
+    let session = session(global)?.by(args.auditor.clone());
     let session = Session {
-        launcher: Arc::new(Program::this()?.with_ranks(args.ranks)),
-        ..session(global)?.by(args.auditor.clone())
+        launcher: launcher(args, &session)?,
+        ..session
     };
     let Some(ran) = dualmd::run(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
@@ -81,6 +84,31 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         began,
     };
     told.of(&ran, &session)
+}
+
+/// How the trainings are started.
+fn launcher(args: &RunArgs, session: &Session) -> Result<Arc<dyn Launcher>> {
+    let program = Program::this()?.with_ranks(args.ranks);
+    let Some(Workers::On(devices)) = &args.workers else {
+        return Ok(Arc::new(program));
+    };
+    if args.ranks > 1 {
+        bail_usage!(
+            "--workers gives each training one GPU, and with --ranks {} each has several: leave out one of the two",
+            args.ranks
+        );
+    }
+    if !session.engine.device.is_cuda() {
+        bail_usage!(
+            "--workers {}: the run is planned for {} (--device), and GPUs calculate otherwise: name a GPU there, too",
+            devices.join(","),
+            session.engine.device_name()
+        );
+    }
+    for device in devices {
+        dualmd_torch::device::parse(device)?;
+    }
+    Ok(Arc::new(Spread::over(program, devices.clone())))
 }
 
 /// Prints what was found out before a run; the code to leave with says whether something would stop it.
