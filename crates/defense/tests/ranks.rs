@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
-const STEPS: u64 = 30;
+const STEPS: u64 = 50;
 
 /// Every recipe, with what can be combined with it.
 const CASES: [&str; 14] = [

@@ -222,12 +222,17 @@ impl Worker<'_> {
         if self.session.stopped() || taken.is_lost(run, name)? {
             return Ok(Trained::Stopped);
         }
-        claims::note_failure(run, name, &errors::render(&error))?;
-        let error = error.context(format!(
-            "{}: it is not tried again until {} is deleted",
-            self.label(index, name),
-            shown(&run.failed(name))
-        ));
+        let label = self.label(index, name);
+        let error = match claims::note_failure(run, name, &errors::render(&error)) {
+            Ok(()) => error.context(format!(
+                "{label}: it is not tried again until {} is deleted",
+                shown(&run.failed(name))
+            )),
+            Err(unnoted) => error.context(format!(
+                "{label}: it is tried again by others, because its failure could not be noted ({})",
+                errors::render(&unnoted)
+            )),
+        };
         Ok(Trained::Failed { error, killed })
     }
 

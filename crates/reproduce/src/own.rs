@@ -21,9 +21,7 @@ pub fn frontier(
     let own = runs.iter().map(|run| read(run.seed, &run.folder));
     let own: Result<Vec<_>> = own.collect();
     let own = own?;
-    let source = own
-        .first()
-        .and_then(|run| run.plan.data.source.as_deref());
+    let source = own.first().and_then(|run| run.plan.data.source.as_deref());
     let images = image_set(source, name);
     let evidence = Evidence {
         sets: vec![Set::of(&images, &images, own)],
