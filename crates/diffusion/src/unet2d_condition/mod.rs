@@ -16,7 +16,7 @@ use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
 use crate::unet::{Body, Level, Middle, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
 use transformer::{Transformer, TransformerOptions};
 
@@ -89,12 +89,8 @@ impl UNet2dCondition {
         weights: BTreeMap<String, Tensor>,
         device: Device,
     ) -> Result<Self> {
-        let half = |t: &Tensor| matches!(t.kind(), Kind::Half | Kind::BFloat16);
-        if weights.is_empty() || !weights.values().all(half) {
-            return Self::from_weights(config, weights, device);
-        }
-        let network = Self::build(config, Builder::loaded(weights, device).in_bf16())?;
-        Ok(network.with_precision(Precision::Bf16))
+        let network = Self::build(config, Builder::halves(weights, device))?;
+        Ok(network.with_precision(Precision::F32))
     }
 
     /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).
@@ -255,19 +251,14 @@ impl UNet2dCondition {
     /// Chooses f32 or bf16 autocast for every later call.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.precision = if self.is_held_in_bf16() {
-            Precision::Bf16
-        } else {
-            precision
-        };
+        self.precision = self.parameters.precision(precision);
         self
     }
 
     /// Are its own weights held in bf16 ([`Self::fresh_bf16`], [`Self::from_halves`])?
     #[must_use]
     pub fn is_held_in_bf16(&self) -> bool {
-        let first = self.parameters.0.first();
-        first.is_some_and(|(_, t)| t.kind() == Kind::BFloat16)
+        self.parameters.are_bf16()
     }
 
     /// Whether it also drops when it answers as a [`Denoiser`], which then depends on libtorch's generator: a module that
