@@ -21,7 +21,7 @@ use dualmd_torch::device::Precision;
 use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor, weights};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 /// The part that `LDMPipeline` has its autoencoder in.
@@ -67,6 +67,25 @@ pub enum WeightSet {
     Raw,
 }
 
+impl WeightSet {
+    /// Where these weights lie: at `own`, or at `raw`.
+    ///
+    /// # Errors
+    /// There are no raw weights.
+    pub(crate) fn among(self, own: PathBuf, raw: PathBuf) -> Result<PathBuf> {
+        if self == Self::Ema {
+            return Ok(own);
+        }
+        if !raw.exists() {
+            return Err(file_error(
+                &raw,
+                "is missing: this folder has no raw weights; use --weights ema",
+            ));
+        }
+        Ok(raw)
+    }
+}
+
 impl Pipeline {
     /// Opens a folder.
     ///
@@ -90,16 +109,7 @@ impl Pipeline {
             ));
         }
         let own = network_folder(folder);
-        let weights_folder = match set {
-            WeightSet::Ema => own.clone(),
-            WeightSet::Raw => raw_network_folder(folder),
-        };
-        if set == WeightSet::Raw && !weights_folder.exists() {
-            return Err(file_error(
-                &weights_folder,
-                "is missing: this folder has no raw weights; use --weights ema",
-            ));
-        }
+        let weights_folder = set.among(own.clone(), raw_network_folder(folder))?;
         let config_path = own.join("config.json");
         let config = BackboneConfig::read(&read_json(&config_path)?)
             .map_err(|e| file_error(&config_path, e))?;

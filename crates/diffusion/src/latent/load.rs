@@ -66,16 +66,7 @@ pub(super) fn unet(
     halves: Halves,
     device: Device,
 ) -> Result<UNet2dCondition> {
-    let part = folder.join(match set {
-        WeightSet::Ema => "unet",
-        WeightSet::Raw => "unet_raw",
-    });
-    if set == WeightSet::Raw && !part.exists() {
-        return Err(file_error(
-            &part,
-            "is missing: this folder has no raw weights; use --weights ema",
-        ));
-    }
+    let part = set.among(folder.join("unet"), folder.join("unet_raw"))?;
     let path = folder.join("unet").join("config.json");
     let config =
         UNet2dConditionConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
