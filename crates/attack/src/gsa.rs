@@ -21,6 +21,9 @@
 //! it would make a feature of it. So a tensor is left out whose gradient, over the known samples, is less than `ROUNDING` of
 //! the whole gradient (root mean squares). The rule looks at no label.
 //!
+//! *Precision*: f32, also of a network that answers other attacks in bf16, because rounding to bf16 would be larger than many gradients.
+//! The gradients of weights that are held in bf16 are rounded to it, each once.
+//!
 //! *What it misses*: models that never converged. The public code learns from shadow models by boosted trees and
 //! standardises the target's features with the target's own members; here a fifth of the target's samples is known, the
 //! classifier is a logistic regression, and nothing is fitted to the samples that are scored.
@@ -29,7 +32,7 @@ use crate::batch::Product;
 use crate::{Access, AttackError, AttackInfo, Batch, Learned, Result, Rule, logistic};
 use dualmd_diffusion::{Denoiser, GradientQuestion, Gradients};
 use dualmd_record::AttackParameters;
-use dualmd_torch::{Kind, Tensor, tch};
+use dualmd_torch::{Kind, Tensor, shim, tch};
 
 /// Share of the whole gradient below which a tensor's is rounding: eight units in the last place of an f32, 8 x 2^-23. Fixed before
 /// anything was measured. A gradient that is zero in theory comes out at one unit or less of the sums it is made of.
@@ -110,8 +113,9 @@ fn gradient_norms(batch: &mut Batch<'_>, timesteps: &[i64], each: bool) -> Resul
         let condition = batch.condition_of_row(row, k as i64)?;
         let [of_mean, mean_of] = match &own {
             Some(own) => {
+                let ask = || target.predict_noise(&x_t, &t, condition.as_ref());
                 let losses = tch::with_grad(|| -> Result<Tensor> {
-                    let eps = target.predict_noise(&x_t, &t, condition.as_ref())?;
+                    let eps = shim::without_autocast(ask)?;
                     let residual = &noise - eps;
                     Ok(residual.f_square()?.f_flatten(1, -1)?.f_mean_dim(
                         [1i64].as_slice(),
@@ -296,18 +300,25 @@ impl Learned for Gsa2 {
 mod tests {
     use super::*;
     use dualmd_data::stream;
-    use dualmd_diffusion::Pipeline;
     use dualmd_diffusion::pipeline::WeightSet;
+    use dualmd_diffusion::{Backbone, Pipeline};
+    use dualmd_torch::device::Precision;
     use dualmd_torch::weights::read_npy;
     use dualmd_torch::{Device, noise};
+    use std::collections::BTreeMap;
     use std::path::Path;
+
+    /// A small network, and images of its size.
+    fn tiny() -> (Pipeline, Tensor) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+        let model = Pipeline::load(&folder, WeightSet::Ema, Device::Cpu).unwrap();
+        (model, read_npy(&folder.join("x.npy")).unwrap())
+    }
 
     /// Of a real network exactly the biases of the keys are left out: their gradient is zero in theory.
     #[test]
     fn the_bias_of_the_keys_is_rounding_and_nothing_else_is() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
-        let model = Pipeline::load(&folder, WeightSet::Ema, Device::Cpu).unwrap();
-        let x = read_npy(&folder.join("x.npy")).unwrap();
+        let (model, x) = tiny();
         let ids: Vec<String> = (0..x.size()[0]).map(|i| i.to_string()).collect();
         let mut batch = Batch::new(&model, &model.schedule, &x, &ids, 0).unwrap();
         let names: Vec<&str> = model.network.parameters().named().map(|(n, _)| n).collect();
@@ -328,6 +339,43 @@ mod tests {
                 .collect();
             assert!(!zero.is_empty());
             assert_eq!(left, zero);
+        }
+    }
+
+    /// A network that answers in bf16 has the gradients of f32, and weights held in bf16 round them once: by 2^-9 at most. In bf16 the biases
+    /// of the keys would no longer be found to be rounding.
+    #[test]
+    fn gradients_are_those_of_f32_also_in_bf16() {
+        let (model, x) = tiny();
+        let ids: Vec<String> = (0..x.size()[0]).map(|i| i.to_string()).collect();
+        let weights = |kind: Kind| -> BTreeMap<String, Tensor> {
+            let copies = model.network.parameters().copies().into_iter();
+            copies
+                .map(|(name, t)| (name, t.to_kind(Kind::BFloat16).to_kind(kind)))
+                .collect()
+        };
+        let config = model.network.config();
+        let plain = || Backbone::from_weights(&config, weights(Kind::Float), Device::Cpu).unwrap();
+        let held = Backbone::from_halves(&config, weights(Kind::BFloat16), Device::Cpu).unwrap();
+        assert!(held.weights().unwrap()[0].kind() == Kind::BFloat16);
+        let features = |network: &Backbone, each: bool| {
+            let mut batch = Batch::new(network, &model.schedule, &x, &ids, 0).unwrap();
+            match each {
+                false => Gsa1::default().features(&mut batch).unwrap(),
+                true => Gsa2::default().features(&mut batch).unwrap(),
+            }
+        };
+        for each in [false, true] {
+            let wanted = features(&plain(), each);
+            let kept = telling(&wanted).unwrap();
+            assert!(kept.len() < wanted.size()[1] as usize);
+            for network in [&plain().with_precision(Precision::Bf16), &held] {
+                let found = features(network, each);
+                assert_eq!(telling(&found).unwrap(), kept);
+                let columns = Tensor::from_slice(&kept);
+                let apart = (found - &wanted).index_select(1, &columns).abs().max();
+                assert!(apart.double_value(&[]) < 0.004, "each {each}: {apart:?}");
+            }
         }
     }
 

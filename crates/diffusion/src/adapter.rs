@@ -68,16 +68,7 @@ impl AdapterFolder {
                 ),
             ));
         }
-        let lora = match set {
-            WeightSet::Ema => path_of(folder),
-            WeightSet::Raw => folder.join(RAW).join(LORA_FILE),
-        };
-        if set == WeightSet::Raw && !lora.is_file() {
-            return Err(file_error(
-                &lora,
-                "is missing: this folder has no raw weights; use --weights ema",
-            ));
-        }
+        let lora = set.among(path_of(folder), folder.join(RAW).join(LORA_FILE))?;
         Ok(Some(Self { base, lora }))
     }
 }

@@ -63,6 +63,21 @@ impl Backbone {
         })
     }
 
+    /// As [`Self::from_weights`], held in bf16 where all weights are in half precision ([`UNet2d::from_halves`], [`Dit::from_halves`]).
+    ///
+    /// # Errors
+    /// As [`Self::from_weights`].
+    pub fn from_halves(
+        config: &BackboneConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self> {
+        Ok(match config {
+            BackboneConfig::UNet(config) => UNet2d::from_halves(config, weights, device)?.into(),
+            BackboneConfig::Dit(config) => Dit::from_halves(config, weights, device)?.into(),
+        })
+    }
+
     /// Chooses f32 or bf16 autocast for every later call.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {

@@ -24,7 +24,7 @@ impl Gradients {
     /// Norms of the gradients of `losses` \[K\], f32, which were computed with gradients (`tch::with_grad`). For each of the parameter
     /// tensors, in their order: the L2 norm of the gradient of the mean loss; and the mean over the K losses of the norm of each
     /// one's gradient. Without `each` (one backward pass in place of K) the second is the first again. A parameter that takes no
-    /// part has norm 0.
+    /// part has norm 0. The gradients of a parameter in half precision are rounded to it, each once; their sum is not.
     ///
     /// # Errors
     /// Losses that depend on no parameter at all; what the engine refuses.
@@ -56,7 +56,7 @@ impl Gradients {
                 *total += norm / k as f64;
             }
             sum = Some(match sum {
-                None => gradients,
+                None => gradients.into_iter().map(single).collect::<Result<_>>()?,
                 Some(sum) => sum
                     .into_iter()
                     .zip(gradients)
@@ -80,11 +80,21 @@ impl Drop for Gradients {
     }
 }
 
+/// A gradient, which may be none, as others are added to it: in f32 at least.
+fn single(gradient: Tensor) -> Result<Tensor> {
+    Ok(
+        match gradient.defined() && gradient.kind() != Kind::Double {
+            true => gradient.f_to_kind(Kind::Float)?,
+            false => gradient,
+        },
+    )
+}
+
 /// The sum of two gradients, of which either may be none.
 fn added(a: Tensor, b: Tensor) -> Result<Tensor> {
     Ok(match (a.defined(), b.defined()) {
         (true, true) => a.f_add(&b)?,
-        (false, true) => b,
+        (false, true) => single(b)?,
         _ => a,
     })
 }
@@ -110,6 +120,16 @@ mod tests {
     use dualmd_torch::Device;
 
     /// Losses w x_k^2 + v x_k of x = 1, -2: by w the gradients are 1 and 4, by v 1 and -2, by what takes no part none.
+    /// 256 + 1 is no number of bf16.
+    #[test]
+    fn gradients_in_bf16_are_added_in_f32() {
+        let w = Tensor::from_slice(&[0.5f32]).to_kind(Kind::BFloat16);
+        let by = Gradients::by(vec![w.shallow_clone()]).unwrap();
+        let losses = tch::with_grad(|| Tensor::from_slice(&[256.0f32, 1.0]) * &w);
+        let [of_mean, mean_of] = by.norms(&losses, true).unwrap();
+        assert_eq!([of_mean, mean_of], [[128.5], [128.5]]);
+    }
+
     #[test]
     fn norms_by_hand_and_parameters_are_left_as_they_were() {
         let (w, v) = (

@@ -120,7 +120,8 @@ impl TextToImage {
     }
 
     /// As [`Self::load`], for a model that is asked and neither trained nor written. With [`Halves::Kept`] a network whose weights are in
-    /// half precision is held in bf16 and computes in it ([`UNet2dCondition::from_halves`]); the other parts are in f32.
+    /// half precision is held in bf16 and computes in it ([`UNet2dCondition::from_halves`]); text encoders and autoencoder are held as their
+    /// files have them, compute in f32 and answer as those of [`Self::load`].
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -167,7 +168,7 @@ impl TextToImage {
             .map_err(|e| file_error(&scheduler_path, e))?;
         let vae = if parts.vae && has("vae") {
             index.demand("vae", &["AutoencoderKL"])?;
-            Some(load::vae(folder, device)?)
+            Some(load::vae(folder, halves, device)?)
         } else {
             None
         };
@@ -177,7 +178,7 @@ impl TextToImage {
                     "names no text encoder or no tokenizer; prompts cannot be encoded with this folder",
                 ));
             }
-            Some(load::text(folder, &index, device)?)
+            Some(load::text(folder, &index, halves, device)?)
         } else {
             None
         };
@@ -258,7 +259,8 @@ impl TextToImage {
     }
 
     /// Writes the folder in diffusers' layout. `ema` becomes `unet/` (`None`: the network's own weights), `raw`, if given,
-    /// `unet_raw/`.
+    /// `unet_raw/`. Text encoders and autoencoder are written in f32, however they are held: what Python opens in half precision
+    /// does not go with a network in f32.
     ///
     /// # Errors
     /// A model of whose folder a part was not read, or whose network has LoRA layers: what is written would be another
@@ -314,20 +316,20 @@ impl TextToImage {
         }
         if let Some(vae) = &self.vae {
             let part = folder.join("vae");
-            save_part(&part, DIFFUSERS, vae.config(), &vae.parameters().0)?;
+            save_part(&part, DIFFUSERS, vae.config(), &vae.parameters().widened())?;
             index["vae"] = json!(["diffusers", "AutoencoderKL"]);
         }
         if let Some(text) = &self.text {
             let part = folder.join("text_encoder");
-            let tensors = &text.model.parameters().0;
-            save_part(&part, TRANSFORMERS, text.model.config(), tensors)?;
+            let tensors = text.model.parameters().widened();
+            save_part(&part, TRANSFORMERS, text.model.config(), &tensors)?;
             text.tokenizer.save(&folder.join("tokenizer"))?;
             index["text_encoder"] = json!(["transformers", "CLIPTextModel"]);
             index["tokenizer"] = json!(["transformers", "CLIPTokenizer"]);
             if let Some(second) = &text.second {
                 let part = folder.join("text_encoder_2");
-                let tensors = &second.model.parameters().0;
-                save_part(&part, TRANSFORMERS, second.model.config(), tensors)?;
+                let tensors = second.model.parameters().widened();
+                save_part(&part, TRANSFORMERS, second.model.config(), &tensors)?;
                 second.tokenizer.save(&folder.join("tokenizer_2"))?;
                 index["text_encoder_2"] = json!(["transformers", PROJECTS]);
                 index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
@@ -347,7 +349,7 @@ impl TextToImage {
         write_json(&folder.join("model_index.json"), &index)
     }
 
-    /// Chooses f32 or bf16 autocast for the network; autoencoder and text encoder stay in f32.
+    /// Chooses f32 or bf16 autocast for the network; autoencoder and text encoders compute in f32.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.unet = self.unet.with_precision(precision);

@@ -144,8 +144,8 @@ impl Model {
         Self::load_as(folder, set, Halves::Widened, device)
     }
 
-    /// Opens a folder with all its parts to be asked in `precision`, neither trained nor written: with bf16 the network of a
-    /// text-to-image folder whose weights are in half precision is held as it is, in half the memory of f32.
+    /// Opens a folder with all its parts to be asked in `precision`, neither trained nor written: with bf16 parts whose weights are in half
+    /// precision stay so, in half the memory of f32 ([`Pipeline::load_as`], [`TextToImage::load_as`]).
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -173,7 +173,7 @@ impl Model {
                 Self::TextToImage(Box::new(model))
             }
             Kind::Unconditional => {
-                Self::Unconditional(Box::new(Pipeline::load(folder, set, device)?))
+                Self::Unconditional(Box::new(Pipeline::load_as(folder, set, halves, device)?))
             }
         })
     }

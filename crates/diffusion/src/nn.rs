@@ -4,6 +4,7 @@ use crate::ghost::{self, How};
 use crate::lora::{Adapter, Plan};
 use crate::{DiffusionError, Result};
 use dualmd_data::stream;
+use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, noise, shim};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +24,29 @@ impl Parameters {
     #[must_use]
     pub fn device(&self) -> Device {
         self.0.first().map_or(Device::Cpu, |(_, t)| t.device())
+    }
+
+    /// Are they held in bf16? So are all parameters of a network, or none ([`Builder::in_bf16`]).
+    #[must_use]
+    pub fn are_bf16(&self) -> bool {
+        let first = self.0.first();
+        first.is_some_and(|(_, t)| t.kind() == Kind::BFloat16)
+    }
+
+    /// In what a network of these parameters computes that is told to compute in `asked`: in bf16 where they are held in it.
+    pub(crate) fn precision(&self, asked: Precision) -> Precision {
+        match self.are_bf16() {
+            true => Precision::Bf16,
+            false => asked,
+        }
+    }
+
+    /// The tensors under their names, those in half precision as f32, the others shared.
+    pub(crate) fn widened(&self) -> Vec<(String, Tensor)> {
+        self.0
+            .iter()
+            .map(|(n, t)| (n.clone(), t.detach().to_kind(Kind::Float)))
+            .collect()
     }
 
     /// The tensors, sharing storage with the network.
@@ -90,12 +114,27 @@ enum Source {
     Loaded(RefCell<BTreeMap<String, Tensor>>),
 }
 
+/// In what parameters are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// All in f32.
+    Single,
+    /// All in bf16.
+    Bf16,
+    /// In half precision those that are given so, the others in f32.
+    AsGiven,
+}
+
+/// Is it in half precision?
+fn is_half(t: &Tensor) -> bool {
+    matches!(t.kind(), Kind::Half | Kind::BFloat16)
+}
+
 /// Hands out parameters by name while a network is being put together: fresh ones or those of a file.
 pub struct Builder {
     source: Source,
     device: Device,
-    /// In what the parameters are held.
-    kind: Kind,
+    held: Held,
     entries: RefCell<Vec<(String, Tensor)>>,
     lora: Option<Plan>,
     adapters: RefCell<Vec<(String, Adapter)>>,
@@ -126,18 +165,37 @@ impl Builder {
         Self {
             source,
             device,
-            kind: Kind::Float,
+            held: Held::Single,
             entries: RefCell::default(),
             lora: None,
             adapters: RefCell::default(),
         }
     }
 
+    /// As [`Self::loaded`], [`Self::in_bf16`] where all weights are in half precision.
+    #[must_use]
+    pub fn halves(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
+        let all = !tensors.is_empty() && tensors.values().all(is_half);
+        let b = Self::loaded(tensors, device);
+        match all {
+            true => b.in_bf16(),
+            false => b,
+        }
+    }
+
     /// Parameters are handed out in bf16: each is made in f32, or taken from the file as it is, and rounded at once, so that there is never more than one of
-    /// them in f32.
+    /// them in f32. For a network that computes in bf16.
     #[must_use]
     pub fn in_bf16(mut self) -> Self {
-        self.kind = Kind::BFloat16;
+        self.held = Held::Bf16;
+        self
+    }
+
+    /// Parameters that are given in half precision stay so, and layers widen them while they are used: the answers are those of the
+    /// same weights in f32, bit for bit. For a network that is asked too seldom for this to take time.
+    #[must_use]
+    pub fn as_given(mut self) -> Self {
+        self.held = Held::AsGiven;
         self
     }
 
@@ -221,7 +279,12 @@ impl Builder {
                 found
             }
         };
-        let tensor = tensor.to_kind(self.kind).to_device(self.device);
+        let tensor = match self.held {
+            Held::AsGiven if is_half(&tensor) => tensor,
+            Held::AsGiven | Held::Single => tensor.to_kind(Kind::Float),
+            Held::Bf16 => tensor.to_kind(Kind::BFloat16),
+        };
+        let tensor = tensor.to_device(self.device);
         self.entries
             .borrow_mut()
             .push((name.to_owned(), tensor.shallow_clone()));
@@ -286,6 +349,20 @@ fn take_with_old_names(map: &mut BTreeMap<String, Tensor>, name: &str) -> Option
     })
 }
 
+/// `parameter` in f32, if it is held in half precision and `x`, which it meets, is in f32.
+fn widened(parameter: &Tensor, x: &Tensor) -> Option<Tensor> {
+    let meets = x.kind() == Kind::Float && is_half(parameter);
+    meets.then(|| parameter.to_kind(Kind::Float))
+}
+
+/// The same of a parameter of convolutions and matrix products, which autocast brings to one kind.
+fn widened_factor(parameter: &Tensor, x: &Tensor) -> Option<Tensor> {
+    match shim::autocasts() {
+        true => None,
+        false => widened(parameter, x),
+    }
+}
+
 /// A 2-d convolution.
 #[derive(Debug)]
 pub struct Conv {
@@ -348,9 +425,11 @@ impl Conv {
 
     /// [B, C_in, H, W] to [B, C_out, H', W'].
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        let weight = widened_factor(&self.weight, x);
+        let bias = widened_factor(&self.bias, x);
         let y = x.conv2d(
-            &self.weight,
-            Some(&self.bias),
+            weight.as_ref().unwrap_or(&self.weight),
+            Some(bias.as_ref().unwrap_or(&self.bias)),
             [self.stride, self.stride],
             [self.padding, self.padding],
             [1, 1],
@@ -435,7 +514,13 @@ impl Linear {
 
     /// [.., in] to [.., out].
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.linear(&self.weight, self.bias.as_ref());
+        let own = self.bias.as_ref();
+        let weight = widened_factor(&self.weight, x);
+        let bias = own.and_then(|bias| widened_factor(bias, x));
+        let y = x.linear(
+            weight.as_ref().unwrap_or(&self.weight),
+            bias.as_ref().or(own),
+        );
         ghost::product(x, &y, &self.weight, self.bias.as_ref(), How::Linear);
         match &self.adapter {
             None => y,
@@ -473,7 +558,13 @@ impl LayerNorm {
             x.layer_norm([self.width], weight, bias, self.eps, false)
         };
         match ghost::once_a_row([&self.weight, &self.bias], x) {
-            None => norm(Some(&self.weight), Some(&self.bias)),
+            None => {
+                let [weight, bias] = [&self.weight, &self.bias].map(|p| widened(p, x));
+                norm(
+                    Some(weight.as_ref().unwrap_or(&self.weight)),
+                    Some(bias.as_ref().unwrap_or(&self.bias)),
+                )
+            }
             Some([weight, bias]) => norm(None, None) * weight + bias,
         }
     }
@@ -565,7 +656,12 @@ impl GroupNorm {
             shim::group_norm_silu(x, add, weight, bias, self.groups, self.eps, silu)
         };
         let Some([weight, bias]) = ghost::once_a_channel([&self.weight, &self.bias], x) else {
-            return Ok(norm([&self.weight, &self.bias], silu)?);
+            let [weight, bias] = [&self.weight, &self.bias].map(|p| widened(p, x));
+            let parameters = [
+                weight.as_ref().unwrap_or(&self.weight),
+                bias.as_ref().unwrap_or(&self.bias),
+            ];
+            return Ok(norm(parameters, silu)?);
         };
         let (ones, zeros) = (
             self.weight.detach().ones_like(),

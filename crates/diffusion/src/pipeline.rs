@@ -13,14 +13,15 @@ use crate::backbone::{TRANSFORMER, UNET};
 use crate::denoiser::no_flow;
 use crate::index::{Index, Kind, network_folder, raw_network_folder, scheduler_file};
 use crate::json::read_json;
-use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
+use crate::latent::files::{DIFFUSERS, file_error, read_weights_to, write_json};
 use crate::schedule::SchedulerConfig;
 use crate::vae::Autoencoder;
 use crate::{Backbone, BackboneConfig, Condition, Denoiser, Labels, NoiseSchedule, Result};
 use dualmd_torch::device::Precision;
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor, weights};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 /// The part that `LDMPipeline` has its autoencoder in.
@@ -66,12 +67,41 @@ pub enum WeightSet {
     Raw,
 }
 
+impl WeightSet {
+    /// Where these weights lie: at `own`, or at `raw`.
+    ///
+    /// # Errors
+    /// There are no raw weights.
+    pub(crate) fn among(self, own: PathBuf, raw: PathBuf) -> Result<PathBuf> {
+        if self == Self::Ema {
+            return Ok(own);
+        }
+        if !raw.exists() {
+            return Err(file_error(
+                &raw,
+                "is missing: this folder has no raw weights; use --weights ema",
+            ));
+        }
+        Ok(raw)
+    }
+}
+
 impl Pipeline {
     /// Opens a folder.
     ///
     /// # Errors
     /// What is missing or does not fit, naming the file; folders of other pipelines.
     pub fn load(folder: &Path, set: WeightSet, device: Device) -> Result<Self> {
+        Self::load_as(folder, set, Halves::Widened, device)
+    }
+
+    /// As [`Self::load`], for a model that is asked and neither trained nor written. With [`Halves::Kept`] a network whose weights are in
+    /// half precision is held in bf16 and computes in it ([`Backbone::from_halves`]), and an autoencoder is held as its file has it
+    /// ([`Autoencoder::load_as`]).
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(folder: &Path, set: WeightSet, halves: Halves, device: Device) -> Result<Self> {
         let index = Index::read(folder)?;
         if index.kind()? == Kind::TextToImage {
             return Err(index.error(
@@ -79,16 +109,7 @@ impl Pipeline {
             ));
         }
         let own = network_folder(folder);
-        let weights_folder = match set {
-            WeightSet::Ema => own.clone(),
-            WeightSet::Raw => raw_network_folder(folder),
-        };
-        if set == WeightSet::Raw && !weights_folder.exists() {
-            return Err(file_error(
-                &weights_folder,
-                "is missing: this folder has no raw weights; use --weights ema",
-            ));
-        }
+        let weights_folder = set.among(own.clone(), raw_network_folder(folder))?;
         let config_path = own.join("config.json");
         let config = BackboneConfig::read(&read_json(&config_path)?)
             .map_err(|e| file_error(&config_path, e))?;
@@ -99,9 +120,12 @@ impl Pipeline {
             );
             return Err(file_error(&config_path, reason));
         }
-        let tensors = read_weights(&weights_folder, DIFFUSERS)?;
-        let network = Backbone::from_weights(&config, tensors, device)
-            .map_err(|e| file_error(&weights_folder, e))?;
+        let tensors = read_weights_to(&weights_folder, DIFFUSERS, halves, device)?;
+        let network = match halves {
+            Halves::Widened => Backbone::from_weights(&config, tensors, device),
+            Halves::Kept => Backbone::from_halves(&config, tensors, device),
+        };
+        let network = network.map_err(|e| file_error(&weights_folder, e))?;
         let scheduler_path = scheduler_file(folder);
         let file: Value = read_json(&scheduler_path)?;
         let schedule = SchedulerConfig::read(&file, index.part("scheduler"))
@@ -118,7 +142,7 @@ impl Pipeline {
         let autoencoder = match parts.find(|part| index.part(part).is_some()) {
             Some(part) => {
                 let part = folder.join(part);
-                let autoencoder = Autoencoder::load(&part, device)?;
+                let autoencoder = Autoencoder::load_as(&part, halves, device)?;
                 autoencoder
                     .check(&config)
                     .map_err(|e| file_error(&part, e))?;

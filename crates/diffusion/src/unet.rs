@@ -1,10 +1,11 @@
-//! What the two U-Nets have in common once they are built: the way down, the middle, the way up.
+//! What the two U-Nets have in common: the way down, the middle, the way up.
 
 use crate::blocks::{
-    Addition, ClassEmbedding, Downsample, Residual, TimeEmbedding, Upsample, sinusoid,
+    Addition, ClassEmbedding, Downsample, Residual, ResidualOptions, TimeEmbedding, Upsample,
+    sinusoid,
 };
 use crate::checkpointing::{Keep, Pass, Tape, Value};
-use crate::nn::{Conv, GroupNorm};
+use crate::nn::{Builder, Conv, GroupNorm};
 use crate::{Condition, Result};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Kind, Tensor, shim};
@@ -38,6 +39,114 @@ pub(crate) struct Middle<M> {
     pub first: Residual,
     pub mixer: Option<M>,
     pub second: Residual,
+}
+
+/// What levels and middle are built of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Levels<'a> {
+    /// Channels of each level, finest first.
+    pub widths: &'a [i64],
+    /// Residual blocks of each level on the way down; on the way up there is one more.
+    pub layers: i64,
+    pub options: ResidualOptions,
+    /// Of the convolutions that halve the size ([`Downsample::new`]).
+    pub padding: i64,
+    /// What the sums of the middle are divided by.
+    pub divisor: f64,
+}
+
+impl Levels<'_> {
+    /// Channels of what is handed across to the way up: the input of the way down, and what comes out of each of its residual blocks and
+    /// of each convolution that halves the size.
+    fn skips(&self) -> Vec<i64> {
+        let mut skips = vec![self.widths.first().copied().unwrap_or(1)];
+        for (level, &width) in self.widths.iter().enumerate() {
+            let halved = level + 1 < self.widths.len();
+            skips.extend((0..self.layers + i64::from(halved)).map(|_| width));
+        }
+        skips
+    }
+
+    /// The way down. `mixer`: what follows each residual block of a level, by its name.
+    pub(crate) fn down<M>(
+        &self,
+        b: &Builder,
+        mixer: impl Fn(&str, usize) -> Result<Option<M>>,
+    ) -> Result<Vec<Level<M, Downsample>>> {
+        let mut channels = self.widths.first().copied().unwrap_or(1);
+        let mut down = Vec::new();
+        for (level, &width) in self.widths.iter().enumerate() {
+            let name = format!("down_blocks.{level}");
+            let mut block = Level::default();
+            for j in 0..self.layers {
+                let residual = format!("{name}.resnets.{j}");
+                let residual = Residual::new(b, &residual, [channels, width], self.options)?;
+                block.residuals.push(residual);
+                let follows = mixer(&format!("{name}.attentions.{j}"), level)?;
+                block.mixers.extend(follows);
+                channels = width;
+            }
+            if level + 1 < self.widths.len() {
+                let name = format!("{name}.downsamplers.0");
+                let (padding, start) = (self.padding, self.options.start);
+                block.resample = Some(Downsample::new(b, &name, width, padding, start)?);
+            }
+            down.push(block);
+        }
+        Ok(down)
+    }
+
+    /// The middle. `mixer`: what stands between its residual blocks, by its name.
+    pub(crate) fn middle<M>(
+        &self,
+        b: &Builder,
+        mixer: impl FnOnce(&str) -> Result<Option<M>>,
+    ) -> Result<Middle<M>> {
+        let last = self.widths.last().copied().unwrap_or(1);
+        let options = ResidualOptions {
+            divisor: self.divisor,
+            ..self.options
+        };
+        let residual = |j: usize| {
+            let name = format!("mid_block.resnets.{j}");
+            Residual::new(b, &name, [last, last], options)
+        };
+        Ok(Middle {
+            first: residual(0)?,
+            mixer: mixer("mid_block.attentions.0")?,
+            second: residual(1)?,
+        })
+    }
+
+    /// The way up; `mixer` as [`Self::down`] has it.
+    pub(crate) fn up<M>(
+        &self,
+        b: &Builder,
+        mixer: impl Fn(&str, usize) -> Result<Option<M>>,
+    ) -> Result<Vec<Level<M, Upsample>>> {
+        let mut channels = self.widths.last().copied().unwrap_or(1);
+        let (mut up, mut skips) = (Vec::new(), self.skips());
+        for (level, &width) in self.widths.iter().enumerate().rev() {
+            let name = format!("up_blocks.{}", up.len());
+            let mut block = Level::default();
+            for j in 0..=self.layers {
+                let io = [channels + skips.pop().unwrap_or(0), width];
+                let residual = format!("{name}.resnets.{j}");
+                block
+                    .residuals
+                    .push(Residual::new(b, &residual, io, self.options)?);
+                let follows = mixer(&format!("{name}.attentions.{j}"), level)?;
+                block.mixers.extend(follows);
+                channels = width;
+            }
+            if level > 0 {
+                let name = format!("{name}.upsamplers.0");
+                block.resample = Some(Upsample::new(b, &name, width, self.options.start)?);
+            }
+            up.push(block);
+        }
+        Ok(up)
+    }
 }
 
 /// All layers.

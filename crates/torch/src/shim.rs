@@ -5,6 +5,7 @@ pub(crate) mod ranks;
 
 use crate::device::Precision;
 use crate::{Result, TorchError};
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_double, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Device, Tensor};
@@ -80,17 +81,48 @@ fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors.iter().map(|t| t.as_ptr().cast_mut()).collect()
 }
 
-/// Runs `f` with bf16 autocast on, or with TF32 allowed on a GPU, or as it is, for [`Precision::F32`]. Both are switched back even if `f`
-/// panics. Autocast is this thread's, TF32 the whole process's; a backward pass of TF32 needs [`crate::device::tuned`] around it.
+thread_local! {
+    /// Autocast is on.
+    static AUTOCAST: Cell<bool> = const { Cell::new(false) };
+    /// Autocast is not switched on, whoever asks for it.
+    static WITHOUT_AUTOCAST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is autocast on, on this thread? Then convolutions and matrix products round what they are given, whatever its kind.
+#[must_use]
+pub fn autocasts() -> bool {
+    AUTOCAST.get()
+}
+
+/// Runs `f`, within which [`with_precision`] computes in f32 on this thread where bf16 is asked for: for gradients that are compared with
+/// one another, of which bf16 would make the small ones rounding.
+pub fn without_autocast<T>(f: impl FnOnce() -> T) -> T {
+    /// Puts back what was there, also if `f` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            WITHOUT_AUTOCAST.set(self.0);
+        }
+    }
+    let before = Before(WITHOUT_AUTOCAST.replace(true));
+    let out = f();
+    drop(before);
+    out
+}
+
+/// Runs `f` with bf16 autocast on, or with TF32 allowed on a GPU, or as it is, for [`Precision::F32`] and within [`without_autocast`]. Both
+/// are switched back even if `f` panics. Autocast is this thread's, TF32 the whole process's; a backward pass of TF32 needs
+/// [`crate::device::tuned`] around it.
 ///
 /// # Errors
 /// When libtorch refuses autocast on this device; a device that is neither a CPU nor a GPU of CUDA.
 pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() -> T) -> Result<T> {
-    struct Guard(c_int, c_int);
+    struct Guard(c_int, c_int, bool);
     impl Drop for Guard {
         fn drop(&mut self) {
             // SAFETY: plain flags; a failure here leaves autocast on, which the next begin overrides.
             unsafe { dm_autocast_end(self.0, self.1) };
+            AUTOCAST.set(self.2);
         }
     }
     match precision {
@@ -99,13 +131,14 @@ pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() 
             let _allowed = Tf32::allowed(device)?;
             return Ok(f());
         }
+        Precision::Bf16 if WITHOUT_AUTOCAST.get() => return Ok(f()),
         Precision::Bf16 => {}
     }
     let cuda = c_int::from(cuda_index(device)? >= 0);
     let mut was = 0;
     // SAFETY: `was` outlives the call.
     check(unsafe { dm_autocast_begin(cuda, &mut was) })?;
-    let guard = Guard(cuda, was);
+    let guard = Guard(cuda, was, AUTOCAST.replace(true));
     let out = f();
     drop(guard);
     Ok(out)

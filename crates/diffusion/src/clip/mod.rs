@@ -112,7 +112,8 @@ impl ClipTextModel {
         Self::build(config, Builder::fresh(seed, device))
     }
 
-    /// A model with the given weights, named with or without `text_model.` in front.
+    /// A model with the given weights, named with or without `text_model.` in front. Those in half precision are held as they are
+    /// ([`Builder::as_given`]).
     ///
     /// # Errors
     /// Missing, surplus or misshapen tensors, by name.
@@ -134,7 +135,7 @@ impl ClipTextModel {
             .collect();
         // 0, 1, 2, ..: a buffer that transformers wrote until 4.31.
         weights.remove("text_model.embeddings.position_ids");
-        Self::build(config, Builder::loaded(weights, device))
+        Self::build(config, Builder::loaded(weights, device).as_given())
     }
 
     /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).
@@ -230,7 +231,7 @@ impl ClipTextModel {
         let whole = whole.f_index_select(0, &(starts + at))?;
         Ok(Penultimate {
             state,
-            pooled: Some(whole.f_linear(projection, None::<&Tensor>)?),
+            pooled: Some(whole.f_linear(&projection.f_to_kind(Kind::Float)?, None::<&Tensor>)?),
         })
     }
 
@@ -258,8 +259,9 @@ impl ClipTextModel {
             )));
         }
         let ids = ids.to_device(self.tokens.device());
-        let mut h = Tensor::embedding(&self.tokens, &ids, -1, false, false)
-            + self.positions.narrow(0, 0, size[1]);
+        let tokens = Tensor::embedding(&self.tokens, &ids, -1, false, false);
+        let positions = self.positions.narrow(0, 0, size[1]);
+        let mut h = tokens.to_kind(Kind::Float) + positions.to_kind(Kind::Float);
         let mut before = h.shallow_clone();
         for layer in &self.layers {
             before = h;

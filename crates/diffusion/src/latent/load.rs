@@ -66,16 +66,7 @@ pub(super) fn unet(
     halves: Halves,
     device: Device,
 ) -> Result<UNet2dCondition> {
-    let part = folder.join(match set {
-        WeightSet::Ema => "unet",
-        WeightSet::Raw => "unet_raw",
-    });
-    if set == WeightSet::Raw && !part.exists() {
-        return Err(file_error(
-            &part,
-            "is missing: this folder has no raw weights; use --weights ema",
-        ));
-    }
+    let part = set.among(folder.join("unet"), folder.join("unet_raw"))?;
     let path = folder.join("unet").join("config.json");
     let config =
         UNet2dConditionConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
@@ -87,19 +78,25 @@ pub(super) fn unet(
     network.map_err(|e| file_error(&part, e))
 }
 
-pub(super) fn vae(folder: &Path, device: Device) -> Result<AutoencoderKl> {
+pub(super) fn vae(folder: &Path, halves: Halves, device: Device) -> Result<AutoencoderKl> {
     let part = folder.join("vae");
     let path = part.join("config.json");
     let config = AutoencoderKlConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
-    let tensors = read_weights_to(&part, DIFFUSERS, Halves::Widened, device)?;
+    let tensors = read_weights_to(&part, DIFFUSERS, halves, device)?;
     AutoencoderKl::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))
 }
 
 /// Tokenizer and text encoder; two of each where the pipeline has two.
-pub(super) fn text(folder: &Path, index: &Index, device: Device) -> Result<TextEncoder> {
-    let (tokenizer, model) = encoder(folder, index, "", "CLIPTextModel", device)?;
+pub(super) fn text(
+    folder: &Path,
+    index: &Index,
+    halves: Halves,
+    device: Device,
+) -> Result<TextEncoder> {
+    let encoder = |which, class| encoder(folder, index, [which, class], halves, device);
+    let (tokenizer, model) = encoder("", "CLIPTextModel")?;
     let second = if index.is_xl() {
-        let (tokenizer, model) = encoder(folder, index, "_2", PROJECTS, device)?;
+        let (tokenizer, model) = encoder("_2", PROJECTS)?;
         Some(SecondEncoder {
             tokenizer,
             model,
@@ -119,8 +116,8 @@ pub(super) fn text(folder: &Path, index: &Index, device: Device) -> Result<TextE
 fn encoder(
     folder: &Path,
     index: &Index,
-    which: &str,
-    class: &str,
+    [which, class]: [&str; 2],
+    halves: Halves,
     device: Device,
 ) -> Result<(ClipTokenizer, ClipTextModel)> {
     let (encoder, tokenizer) = (format!("text_encoder{which}"), format!("tokenizer{which}"));
@@ -133,7 +130,7 @@ fn encoder(
         // What the index says of its parts counts.
         config.others.insert("architectures".into(), json!([class]));
     }
-    let tensors = read_weights_to(&part, TRANSFORMERS, Halves::Widened, device)?;
+    let tensors = read_weights_to(&part, TRANSFORMERS, halves, device)?;
     let model =
         ClipTextModel::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))?;
     Ok((ClipTokenizer::load(&folder.join(tokenizer))?, model))

@@ -6,12 +6,12 @@ pub use config::{ImageSize, UNet2dConfig};
 pub(crate) use config::{LARGEST_SIDE, WIDEST};
 
 use crate::blocks::{
-    ClassEmbedding, Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding,
-    Upsample, check_images, check_labels,
+    ClassEmbedding, ResidualOptions, SelfAttention, Start, TimeEmbedding, check_images,
+    check_labels,
 };
 use crate::checkpointing::{Keep, Pass};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
-use crate::unet::{Body, Level, Middle, Mixer};
+use crate::unet::{Body, Levels, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
@@ -58,6 +58,20 @@ impl UNet2d {
         Self::build(config, Builder::loaded(weights, device))
     }
 
+    /// As [`Self::from_weights`], held in bf16 where all weights are in half precision: half the memory of f32. For a network that is asked,
+    /// not trained: it computes in bf16 then, whatever [`Self::with_precision`] is told.
+    ///
+    /// # Errors
+    /// As [`Self::from_weights`].
+    pub fn from_halves(
+        config: &UNet2dConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self> {
+        let network = Self::build(config, Builder::halves(weights, device))?;
+        Ok(network.with_precision(Precision::F32))
+    }
+
     fn build(config: &UNet2dConfig, b: Builder) -> Result<Self> {
         config.check()?;
         let widths = &config.block_out_channels;
@@ -77,7 +91,13 @@ impl UNet2d {
             divisor: 1.0,
             start: Start::Ddpm,
         };
-        let residual = |name: &str, io: [i64; 2]| Residual::new(&b, name, io, options);
+        let levels = Levels {
+            widths,
+            layers: config.layers_per_block,
+            options,
+            padding: config.downsample_padding,
+            divisor: config.mid_block_scale_factor,
+        };
 
         let conv_in = Conv::new(&b, "conv_in", [config.in_channels, first], 3, 1, 1, 1.0)?;
         let time = TimeEmbedding::new(&b, first, time_width, Start::Ddpm)?;
@@ -89,93 +109,29 @@ impl UNet2d {
             })
             .transpose()?;
 
-        let mut down = Vec::new();
-        let mut skips = vec![first];
-        let mut channels = first;
-        for (level, &width) in widths.iter().enumerate() {
-            let name = format!("down_blocks.{level}");
-            let mut block = Level::default();
-            for j in 0..config.layers_per_block {
-                block
-                    .residuals
-                    .push(residual(&format!("{name}.resnets.{j}"), [channels, width])?);
-                channels = width;
-                if config.down_block_types[level] == "AttnDownBlock2D" {
-                    block
-                        .mixers
-                        .push(attention(&format!("{name}.attentions.{j}"), width)?);
-                }
-                skips.push(width);
-            }
-            if level + 1 < widths.len() {
-                let sampler = format!("{name}.downsamplers.0");
-                block.resample = Some(Downsample::new(
-                    &b,
-                    &sampler,
-                    width,
-                    config.downsample_padding,
-                    Start::Ddpm,
-                )?);
-                skips.push(width);
-            }
-            down.push(block);
-        }
-
-        let divisor = config.mid_block_scale_factor;
-        let middle_residual = |j: usize| {
-            let options = ResidualOptions { divisor, ..options };
-            Residual::new(&b, &format!("mid_block.resnets.{j}"), [last, last], options)
+        let mixer = |name: &str, level: usize, kind: &str, with: &str| match kind == with {
+            true => attention(name, widths[level]).map(Some),
+            false => Ok(None),
         };
-        let middle = Middle {
-            first: middle_residual(0)?,
-            mixer: if config.add_attention {
-                let head = config.attention_head_dim.unwrap_or(last);
-                // As diffusers' UNetMidBlock2D: with `scale_shift` there is no normalisation unless its groups are given.
-                let plain = config.resnet_time_scale_shift == "default";
-                let groups = config.attn_norm_num_groups.or(plain.then_some(groups));
-                let name = "mid_block.attentions.0";
-                Some(SelfAttention::new(
-                    &b,
-                    name,
-                    last,
-                    head,
-                    groups,
-                    config.norm_eps,
-                    divisor,
-                )?)
-            } else {
-                None
-            },
-            second: middle_residual(1)?,
-        };
-
-        let mut up = Vec::new();
-        for (i, &width) in widths.iter().rev().enumerate() {
-            let name = format!("up_blocks.{i}");
-            let mut block = Level::default();
-            for j in 0..=config.layers_per_block {
-                let skip = skips.pop().unwrap_or(first);
-                block.residuals.push(residual(
-                    &format!("{name}.resnets.{j}"),
-                    [channels + skip, width],
-                )?);
-                channels = width;
-                if config.up_block_types[i] == "AttnUpBlock2D" {
-                    block
-                        .mixers
-                        .push(attention(&format!("{name}.attentions.{j}"), width)?);
-                }
+        let down = levels.down(&b, |name, level| {
+            let kind = &config.down_block_types[level];
+            mixer(name, level, kind, "AttnDownBlock2D")
+        })?;
+        let middle = levels.middle(&b, |name| {
+            if !config.add_attention {
+                return Ok(None);
             }
-            if i + 1 < widths.len() {
-                block.resample = Some(Upsample::new(
-                    &b,
-                    &format!("{name}.upsamplers.0"),
-                    width,
-                    Start::Ddpm,
-                )?);
-            }
-            up.push(block);
-        }
+            let head = config.attention_head_dim.unwrap_or(last);
+            // As diffusers' UNetMidBlock2D: with `scale_shift` there is no normalisation unless its groups are given.
+            let plain = config.resnet_time_scale_shift == "default";
+            let groups = config.attn_norm_num_groups.or(plain.then_some(groups));
+            let (eps, divisor) = (config.norm_eps, levels.divisor);
+            SelfAttention::new(&b, name, last, head, groups, eps, divisor).map(Some)
+        })?;
+        let up = levels.up(&b, |name, level| {
+            let kind = &config.up_block_types[widths.len() - 1 - level];
+            mixer(name, level, kind, "AttnUpBlock2D")
+        })?;
         let norm_out = GroupNorm::new(&b, "conv_norm_out", first, groups, config.norm_eps)?;
         let conv_out = Conv::new(&b, "conv_out", [first, config.out_channels], 3, 1, 1, 1e-5)?;
         Ok(Self {
@@ -204,7 +160,7 @@ impl UNet2d {
     /// Chooses f32 or bf16 autocast for every later call.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
+        self.precision = self.parameters.precision(precision);
         self
     }
 

@@ -7,16 +7,15 @@ mod transformer;
 pub use config::{PerLevel, UNet2dConditionConfig};
 
 use crate::blocks::{
-    Addition, AdditionOptions, Downsample, Residual, ResidualOptions, Start, TimeEmbedding,
-    Upsample, check_images,
+    Addition, AdditionOptions, ResidualOptions, Start, TimeEmbedding, check_images,
 };
 use crate::checkpointing::{Keep, Pass};
 use crate::lora::Lora;
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
-use crate::unet::{Body, Level, Middle, Mixer};
+use crate::unet::{Body, Levels, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
 use transformer::{Transformer, TransformerOptions};
 
@@ -89,12 +88,8 @@ impl UNet2dCondition {
         weights: BTreeMap<String, Tensor>,
         device: Device,
     ) -> Result<Self> {
-        let half = |t: &Tensor| matches!(t.kind(), Kind::Half | Kind::BFloat16);
-        if weights.is_empty() || !weights.values().all(half) {
-            return Self::from_weights(config, weights, device);
-        }
-        let network = Self::build(config, Builder::loaded(weights, device).in_bf16())?;
-        Ok(network.with_precision(Precision::Bf16))
+        let network = Self::build(config, Builder::halves(weights, device))?;
+        Ok(network.with_precision(Precision::F32))
     }
 
     /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).
@@ -108,8 +103,7 @@ impl UNet2dCondition {
     pub(crate) fn build(config: &UNet2dConditionConfig, b: Builder) -> Result<Self> {
         config.check()?;
         let widths = &config.block_out_channels;
-        let (first, last) = (widths[0], widths[widths.len() - 1]);
-        let levels = widths.len();
+        let first = widths[0];
         let options = ResidualOptions {
             time_width: Some(4 * first),
             groups: config.norm_num_groups,
@@ -118,6 +112,13 @@ impl UNet2dCondition {
             dropout: config.dropout,
             divisor: 1.0,
             start: Start::PyTorch,
+        };
+        let levels = Levels {
+            widths,
+            layers: config.layers_per_block,
+            options,
+            padding: config.downsample_padding,
+            divisor: config.mid_block_scale_factor,
         };
         let transformer = |name: &str, level: usize| {
             let options = TransformerOptions {
@@ -146,84 +147,20 @@ impl UNet2dCondition {
             _ => None,
         };
 
-        let mut down = Vec::new();
-        let mut skips = vec![first];
-        let mut channels = first;
-        for (level, &width) in widths.iter().enumerate() {
-            let name = format!("down_blocks.{level}");
-            let mut block = Level::default();
-            for j in 0..config.layers_per_block {
-                let residual = format!("{name}.resnets.{j}");
-                block
-                    .residuals
-                    .push(Residual::new(&b, &residual, [channels, width], options)?);
-                channels = width;
-                if config.down_block_types[level] == "CrossAttnDownBlock2D" {
-                    block
-                        .mixers
-                        .push(transformer(&format!("{name}.attentions.{j}"), level)?);
-                }
-                skips.push(width);
-            }
-            if level + 1 < levels {
-                let sampler = format!("{name}.downsamplers.0");
-                block.resample = Some(Downsample::new(
-                    &b,
-                    &sampler,
-                    width,
-                    config.downsample_padding,
-                    Start::PyTorch,
-                )?);
-                skips.push(width);
-            }
-            down.push(block);
-        }
-
-        let middle_residual = |j: usize| {
-            let options = ResidualOptions {
-                divisor: config.mid_block_scale_factor,
-                ..options
-            };
-            Residual::new(&b, &format!("mid_block.resnets.{j}"), [last, last], options)
+        let mixer = |name: &str, level: usize, kind: &str, with: &str| match kind == with {
+            true => transformer(name, level).map(Some),
+            false => Ok(None),
         };
-        let middle = Middle {
-            first: middle_residual(0)?,
-            mixer: Some(transformer("mid_block.attentions.0", levels - 1)?),
-            second: middle_residual(1)?,
-        };
-
-        let mut up = Vec::new();
-        for i in 0..levels {
-            let level = levels - 1 - i;
-            let width = widths[level];
-            let name = format!("up_blocks.{i}");
-            let mut block = Level::default();
-            for j in 0..=config.layers_per_block {
-                let skip = skips.pop().unwrap_or(first);
-                let residual = format!("{name}.resnets.{j}");
-                block.residuals.push(Residual::new(
-                    &b,
-                    &residual,
-                    [channels + skip, width],
-                    options,
-                )?);
-                channels = width;
-                if config.up_block_types[i] == "CrossAttnUpBlock2D" {
-                    block
-                        .mixers
-                        .push(transformer(&format!("{name}.attentions.{j}"), level)?);
-                }
-            }
-            if i + 1 < levels {
-                block.resample = Some(Upsample::new(
-                    &b,
-                    &format!("{name}.upsamplers.0"),
-                    width,
-                    Start::PyTorch,
-                )?);
-            }
-            up.push(block);
-        }
+        let down = levels.down(&b, |name, level| {
+            let kind = &config.down_block_types[level];
+            mixer(name, level, kind, "CrossAttnDownBlock2D")
+        })?;
+        let coarsest = widths.len() - 1;
+        let middle = levels.middle(&b, |name| transformer(name, coarsest).map(Some))?;
+        let up = levels.up(&b, |name, level| {
+            let kind = &config.up_block_types[coarsest - level];
+            mixer(name, level, kind, "CrossAttnUpBlock2D")
+        })?;
         let (groups, eps) = (config.norm_num_groups, config.norm_eps);
         let norm_out = GroupNorm::new(&b, "conv_norm_out", first, groups, eps)?;
         let conv_out = Conv::default_init(&b, "conv_out", [first, config.out_channels], 3, 1, 1)?;
@@ -255,19 +192,14 @@ impl UNet2dCondition {
     /// Chooses f32 or bf16 autocast for every later call.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.precision = if self.is_held_in_bf16() {
-            Precision::Bf16
-        } else {
-            precision
-        };
+        self.precision = self.parameters.precision(precision);
         self
     }
 
     /// Are its own weights held in bf16 ([`Self::fresh_bf16`], [`Self::from_halves`])?
     #[must_use]
     pub fn is_held_in_bf16(&self) -> bool {
-        let first = self.parameters.0.first();
-        first.is_some_and(|(_, t)| t.kind() == Kind::BFloat16)
+        self.parameters.are_bf16()
     }
 
     /// Whether it also drops when it answers as a [`Denoiser`], which then depends on libtorch's generator: a module that

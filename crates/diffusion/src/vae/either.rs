@@ -2,9 +2,10 @@
 
 use super::{AutoencoderKl, AutoencoderKlConfig, VqModel, VqModelConfig};
 use crate::BackboneConfig;
-use crate::latent::files::{DIFFUSERS, create, file_error, read_json, read_weights, write_json};
+use crate::latent::files::{DIFFUSERS, create, file_error, read_json, read_weights_to, write_json};
 use crate::nn::Parameters;
 use crate::{DiffusionError, Result};
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor, no_grad, weights};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -40,15 +41,24 @@ impl Autoencoder {
             })
     }
 
-    /// Opens a part of a pipeline folder.
+    /// Opens a part of a pipeline folder, in f32.
     ///
     /// # Errors
     /// What is missing or does not fit, naming the file; an autoencoder of another class.
     pub fn load(part: &Path, device: Device) -> Result<Self> {
+        Self::load_as(part, Halves::Widened, device)
+    }
+
+    /// As [`Self::load`], with a choice of what becomes of weights in half precision. It computes in f32 in either case, and answers
+    /// the same.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(part: &Path, halves: Halves, device: Device) -> Result<Self> {
         let path = part.join("config.json");
         let file: Value = read_json(&path)?;
         let wrong = |e: DiffusionError| file_error(&path, e);
-        let tensors = || read_weights(part, DIFFUSERS);
+        let tensors = || read_weights_to(part, DIFFUSERS, halves, device);
         let unfit = |e: DiffusionError| file_error(part, e);
         Ok(match file.get("_class_name").and_then(Value::as_str) {
             Some("VQModel") => {

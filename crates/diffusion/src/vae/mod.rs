@@ -307,7 +307,7 @@ impl AutoencoderKl {
         Self::build(config, Builder::fresh(seed, device))
     }
 
-    /// An autoencoder with the given weights.
+    /// An autoencoder with the given weights. Those in half precision are held as they are ([`Builder::as_given`]).
     ///
     /// # Errors
     /// Missing, surplus or misshapen tensors, by name.
@@ -316,7 +316,7 @@ impl AutoencoderKl {
         weights: BTreeMap<String, Tensor>,
         device: Device,
     ) -> Result<Self> {
-        Self::build(config, Builder::loaded(weights, device))
+        Self::build(config, Builder::loaded(weights, device).as_given())
     }
 
     /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).

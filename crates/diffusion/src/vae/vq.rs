@@ -7,7 +7,7 @@ use crate::nn::{Builder, Init, Parameters, check_count};
 use crate::ranges::{self, Range, real, whole};
 use crate::unet2d::WIDEST;
 use crate::{DiffusionError, Result};
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -175,7 +175,7 @@ impl VqModel {
         Self::build(config, Builder::fresh(seed, device))
     }
 
-    /// An autoencoder with the given weights.
+    /// An autoencoder with the given weights. Those in half precision are held as they are ([`Builder::as_given`]).
     ///
     /// # Errors
     /// Missing, surplus or misshapen tensors, by name.
@@ -184,7 +184,7 @@ impl VqModel {
         weights: BTreeMap<String, Tensor>,
         device: Device,
     ) -> Result<Self> {
-        Self::build(config, Builder::loaded(weights, device))
+        Self::build(config, Builder::loaded(weights, device).as_given())
     }
 
     fn build(config: &VqModelConfig, b: Builder) -> Result<Self> {
@@ -237,9 +237,10 @@ impl VqModel {
     fn quantized(&self, latents: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = latents.size4()?;
         let pixels = latents.permute([0, 2, 3, 1]).reshape([-1, channels]);
-        let apart = Tensor::f_cdist(&pixels, &self.codebook, 2.0, None::<i64>)?;
+        let codebook = self.codebook.f_to_kind(Kind::Float)?;
+        let apart = Tensor::f_cdist(&pixels, &codebook, 2.0, None::<i64>)?;
         let nearest = apart.f_argmin(1i64, false)?;
-        let entries = self.codebook.f_index_select(0, &nearest)?;
+        let entries = codebook.f_index_select(0, &nearest)?;
         let entries = entries.f_view([batch, height, width, channels])?;
         Ok(entries.permute([0, 3, 1, 2]).contiguous())
     }
@@ -248,7 +249,6 @@ impl VqModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dualmd_torch::Kind;
 
     fn config() -> VqModelConfig {
         VqModelConfig {
