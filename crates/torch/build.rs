@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
+    println!("cargo:rerun-if-changed=shim/unity.cpp");
     println!("cargo:rerun-if-changed=shim/shim.cpp");
     println!("cargo:rerun-if-changed=shim/group_norm_silu.cpp");
     println!("cargo:rerun-if-changed=shim/group_norm_silu.h");
@@ -32,9 +33,7 @@ fn main() {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .include("shim/stubs")
-        .file("shim/shim.cpp")
-        .file("shim/group_norm_silu.cpp")
-        .file("shim/profile.cpp")
+        .file("shim/unity.cpp")
         .file("shim/ranks.cpp");
     build.compile("dualmd_shim");
     // The inner loops: flags that let the compiler vectorise comparisons and sums, NaN still handled as NaN.

@@ -1,7 +1,8 @@
 //! Pixels in memory.
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -197,35 +198,25 @@ impl Picture {
         if (width, height) == (self.width, self.height) {
             return Ok(self.clone());
         }
-        let failed = |e: &dyn std::fmt::Display| {
+        let mut pixels = vec![0; width as usize * height as usize * usize::from(self.channels)];
+        let from = (self.width, self.height, self.pixels.as_slice());
+        let to = (width, height, pixels.as_mut_slice());
+        let resized = if self.channels == 1 {
+            convolve::<U8>(from, to, filter)
+        } else {
+            convolve::<U8x3>(from, to, filter)
+        };
+        resized.map_err(|e| {
             Error::options(
                 format!("cannot resize {} x {} pixels: {e}", self.width, self.height),
                 "check the picture",
             )
-        };
-        let kind = if self.channels == 1 {
-            PixelType::U8
-        } else {
-            PixelType::U8x3
-        };
-        let from = Image::from_vec_u8(self.width, self.height, self.pixels.clone(), kind)
-            .map_err(|e| failed(&e))?;
-        let mut to = Image::new(width, height, kind);
-        let filter = match filter {
-            Filter::Bilinear => FilterType::Bilinear,
-            Filter::Lanczos3 => FilterType::Lanczos3,
-        };
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
-            .use_alpha(false);
-        Resizer::new()
-            .resize(&from, &mut to, &options)
-            .map_err(|e| failed(&e))?;
+        })?;
         Ok(Self {
             width,
             height,
             channels: self.channels,
-            pixels: to.into_vec(),
+            pixels,
         })
     }
 
@@ -280,6 +271,25 @@ fn margin(rest: u32) -> u32 {
 
 fn luma(r: u8, g: u8, b: u8) -> u8 {
     ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// Resizes the first picture (width, height, bytes) into the second. The pixel type is known when this is compiled: the library's call that
+/// looks it up compiles its code for fourteen others, which was two thirds of this crate.
+fn convolve<P: PixelTrait>(
+    from: (u32, u32, &[u8]),
+    to: (u32, u32, &mut [u8]),
+    filter: Filter,
+) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let from = TypedImageRef::<P>::from_buffer(from.0, from.1, from.2)?;
+    let mut to = TypedImage::<P>::from_buffer(to.0, to.1, to.2)?;
+    let filter = match filter {
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Lanczos3 => FilterType::Lanczos3,
+    };
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter))
+        .use_alpha(false);
+    Ok(Resizer::new().resize_typed(&from, &mut to, &options)?)
 }
 
 #[cfg(test)]
