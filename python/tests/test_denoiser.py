@@ -5,11 +5,16 @@ import io
 import json
 import socket
 import struct
+import sys
+import tempfile
 import threading
 import unittest
+from pathlib import Path
+from unittest import mock
 
 import dualmd
 from dualmd import denoiser as server
+from dualmd import engine, launcher, onnx
 
 
 class Peer:
@@ -287,6 +292,34 @@ class Settings(unittest.TestCase):
             dualmd.audit(MyPipeline(), members="a", nonmembers="b")
         with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline"):
             dualmd.serve(MyPipeline())
+
+
+class Onnx(unittest.TestCase):
+    def test_rows_are_asked_together_as_the_network_takes_them(self):
+        levels = [3, 1, 3, 2, 1]
+        self.assertEqual(onnx.groups(levels, None, False), [[0, 1, 2, 3, 4]])
+        self.assertEqual(onnx.groups(levels, 2, False), [[0, 1], [2, 3], [4]])
+        self.assertEqual(onnx.groups(levels, None, True), [[0, 2], [1, 4], [3]])
+        self.assertEqual(onnx.groups(levels, 1, True), [[0], [2], [1], [4], [3]])
+        self.assertEqual(onnx.groups([], None, False), [])
+
+    def test_a_file_needs_its_runtime_and_settings_are_the_models(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "unet.onnx")
+            for call in (dualmd.convert.onnx, lambda one: dualmd.audit(one, members="a", nonmembers="b", schedule=[0.9], device="cuda")):
+                with self.assertRaisesRegex(FileNotFoundError, "unet.onnx is not there"):
+                    call(file)
+            file.touch()
+            with mock.patch.dict(sys.modules, {"onnxruntime": None}), self.assertRaisesRegex(ModuleNotFoundError, "pip install onnxruntime"):
+                dualmd.audit(str(file), members="a", nonmembers="b")
+        # Folders and other texts are the program's.
+        self.assertFalse(onnx.is_onnx("model/") or onnx.is_onnx(None) or onnx.is_onnx({"a": "b.onnx"}))
+
+    def test_the_program_is_told_who_serves_files(self):
+        told = launcher.environment(engine.Engine(Path("/lib"), "of a test"), {})
+        self.assertEqual(told["DUALMD_PYTHON"], sys.executable)
+        told = launcher.environment(engine.Engine(Path("/lib"), "of a test"), {"DUALMD_PYTHON": "other"})
+        self.assertEqual(told["DUALMD_PYTHON"], "other")
 
 
 class Audits(unittest.TestCase):

@@ -323,6 +323,15 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn files_of_onnx_are_audited_as_callables_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (members, others) = sides(dir.path(), 12);
+        let folders = [text(&members), text(&others), text(dir.path())];
+        check("check_onnx.py", &folders);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn a_flow_is_audited_as_another_script_attacks_it() {
         let dir = tempfile::tempdir().unwrap();
         check("train_flow.py", &[text(dir.path()), "--repeats", "4"]);
