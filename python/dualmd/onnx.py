@@ -13,7 +13,7 @@ import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeGuard, Union
 
 from .denoiser import Denoiser, denoiser_of
 from .networks import NotKnown
@@ -24,7 +24,7 @@ StrPath = Union[str, "os.PathLike[str]"]
 _KINDS = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(double)": "f8", "tensor(int64)": "i8", "tensor(int32)": "i4"}
 
 
-def is_onnx(model: Any) -> bool:
+def is_onnx(model: Any) -> TypeGuard[StrPath]:
     """Is it the path of an ONNX file?"""
     return isinstance(model, (str, os.PathLike)) and os.fsdecode(model).endswith(".onnx")
 
