@@ -671,12 +671,12 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(side) for side in text.split(","))
 
 
-def _onnx_of(file: str, told: Mapping[str, Any], **settings: Any) -> Denoiser:
+def _onnx_of(file: StrPath, told: Mapping[str, Any], **settings: Any) -> Denoiser:
     """An ONNX file with a schedule of the command line."""
     for name in told:
         if name not in ("schedule", "steps"):
             raise NotKnown(f"{file} is an ONNX file, which has no {name}: leave it out")
-    table = _products(_betas(told.get("schedule", "linear"), told.get("steps", 1000), file)) if told else None
+    table = _products(_betas(told.get("schedule", "linear"), told.get("steps", 1000), str(file))) if told else None
     return onnx(file, schedule=table, **settings)
 
 
