@@ -1,12 +1,13 @@
 """Pipelines of diffusers and callables, audited through the socket. Run by crates/cli/tests/denoiser.rs.
 
     check_denoiser.py networks
+    check_denoiser.py bases
     check_denoiser.py gradients
     check_denoiser.py audits MODEL MEMBERS NONMEMBERS FOLDER
 
-`networks`: what the adapters ask of tiny random networks is what the pipelines ask of them when they draw. `gradients`: the norms of
-gradients that a server answers are those of a backward pass written down here. `audits`: a folder's scores are those of its pipeline
-as an object, as a callable and as a script; every class is audited end to end.
+`networks`: what the adapters ask of tiny random networks is what the pipelines ask of them when they draw. `bases`: a pipeline with a LoRA is also
+asked without it. `gradients`: the norms of gradients that a server answers are those of a backward pass written down here. `audits`: a folder's
+scores are those of its pipeline as an object, as a callable and as a script; every class is audited end to end.
 """
 
 import csv
@@ -27,6 +28,7 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 import diffusers  # noqa: E402
+import peft  # noqa: E402
 import transformers  # noqa: E402
 from diffusers import (  # noqa: E402
     AutoencoderKL, DDIMScheduler, DDPMPipeline, DDPMScheduler, DiTPipeline, DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler, FluxPipeline,
@@ -242,6 +244,48 @@ def check_networks():
         print(name, "asked as by its pipeline:", denoiser.prediction, denoiser.shape, denoiser.name)
 
 
+def with_adapters(pipe):
+    """LoRAs in the network, and in a text encoder that there is, all away from zero."""
+    torch.manual_seed(11)
+    network = getattr(pipe, "transformer", None) or pipe.unet
+    settings = {"r": 2, "lora_alpha": 2, "init_lora_weights": False}
+    peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["to_q", "to_v"], **settings), network)
+    encoder = getattr(pipe, "text_encoder", None)
+    if isinstance(encoder, CLIPTextModel):
+        peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["q_proj"], **settings), encoder)
+    return network
+
+
+def check_bases():
+    """A pipeline with a LoRA has its base as a second model, and stays as it was."""
+    for name, make in {**TEXTS, "ddpm": ddpm, "dit": dit}.items():
+        pipe = make()
+        extra = {"image_size": SIDE} if name.startswith("flux") else {}
+        plain = denoiser_of_pipeline(pipe, **extra)
+        assert plain.base is None, name
+        texts = ["a red cat"] if name in TEXTS else ["7"] if name == "dit" else None
+        question = (torch.randn(1, *plain.shape), torch.tensor([0.5] if plain.prediction == "flow" else [300]), texts)
+        with torch.no_grad():
+            of_base = plain.call(*question)
+            network = with_adapters(pipe)
+            made = denoiser_of_pipeline(pipe, **extra)
+            before, trained = made.call(*question), [one.requires_grad for one in network.parameters()]
+            assert (before - of_base).abs().max().item() > 1e-5, f"{name}: the adapters do nothing"
+            torch.testing.assert_close(made.base(*question), of_base, rtol=1e-5, atol=1e-6)
+            assert torch.equal(made.call(*question), before) and [one.requires_grad for one in network.parameters()] == trained, name
+        assert denoiser_of_pipeline(pipe, base=None, **extra).base is None
+    program = Program(dualmd.Denoiser(lambda x, t, c: x, base=lambda x, t, c: 2 * x, shape=(1, 2, 2)))
+    assert program.ask("hello", version="1")[0]["can"] == "base"
+    x = {"x": torch.ones(1, 1, 2, 2), "level": torch.tensor([3])}
+    for told, value in (({}, 1.0), ({"base": "1"}, 2.0)):
+        assert (program.ask("predict", x, **told)[1]["prediction"] == value).all(), told
+    program.close()
+    program = Program(dualmd.Denoiser(lambda x, t, c: x, shape=(1, 2, 2)))
+    assert "no base" in program.ask("predict", x, base="1")[0]["message"]
+    program.close()
+    print("bases of adapters are asked")
+
+
 class Program:
     """The program's side of the socket, written with safetensors' own functions."""
 
@@ -375,7 +419,7 @@ def scores(folder):
 
 
 # Scores that are differences of nearly equal losses keep fewer digits.
-DIFFERENCES = {"clid", "clid-gap", "clid-vec", "pfami"}
+DIFFERENCES = {"clid", "clid-gap", "clid-vec", "pfami", "reference"}
 # Rules that are learnt on a handful of images, from features whose order another program chose: log-odds, of which those near 0 have few
 # digits. Compared with the largest of the attack.
 LEARNT = {"gsa1": 1e-3, "gsa2": 1e-3}
@@ -511,6 +555,19 @@ def check_audits(model, members, others, out):
             equal("gradients of Stable Diffusion", scores(out / "sd-gradients-native"), scores(out / "sd-gradients"), LEARNT)
 
 
+    # A LoRA in memory is audited as its file over the base's folder, which is the reference model of both.
+    pipe = TEXTS["sd"]()
+    network = with_adapters(pipe)
+    pipe.text_encoder = TEXTS["sd"]().text_encoder
+    StableDiffusionPipeline.save_lora_weights(out / "lora", unet_lora_layers=peft.get_peft_model_state_dict(network))
+    told = {**captions, "attacks": ["loss", "reference"]}
+    dualmd.audit(out / "sd-folder", lora=out / "lora/pytorch_lora_weights.safetensors", out=out / "lora-native", **told)
+    dualmd.audit(pipe, out=out / "lora-pipeline", **told)
+    equal("a LoRA", scores(out / "lora-native"), scores(out / "lora-pipeline"), {"loss", "reference"}, of_differences=1e-2)
+    kept = dualmd.audit(pipe, **captions, check=True)
+    assert "reference" in kept.models[0].attacks, kept
+
+
 def of_classes(folder, out):
     """A copy of a folder of images, whose captions are numbers of classes."""
     shutil.copytree(folder, out)
@@ -522,4 +579,4 @@ def of_classes(folder, out):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"networks": check_networks, "gradients": check_gradients, "audits": check_audits}[sys.argv[1]](*sys.argv[2:])
+    {"networks": check_networks, "bases": check_bases, "gradients": check_gradients, "audits": check_audits}[sys.argv[1]](*sys.argv[2:])

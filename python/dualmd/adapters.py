@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .denoiser import Denoiser, prediction_of
+from .denoiser import Call, Denoiser, prediction_of
 
 
 def _sides(size: Any) -> tuple[int, int]:
@@ -320,13 +320,42 @@ ADAPTERS: dict[str, Callable[..., Denoiser]] = {
 """The adapters by the names of the classes."""
 
 
+def _adapters(pipe: Any) -> list[Any]:
+    """The layers of a pipeline in which an adapter (LoRA) of PEFT is at work."""
+    found: list[Any] = []
+    for part in getattr(pipe, "components", {}).values():
+        modules = getattr(part, "modules", None)
+        # A layer says whether its adapters are left out; of a whole network it is a method of this name.
+        found += [one for one in modules() if getattr(one, "disable_adapters", None) is False] if callable(modules) else []
+    return found
+
+
+def _base(layers: Sequence[Any], call: Call) -> Call:
+    """The model without its adapters. `call`: a denoiser of the pipeline that no other question is put to, for it keeps embeddings of texts."""
+
+    def ask(x: Any, t: Any, texts: list[str] | None) -> Any:
+        # PEFT decides by that as well what is trained.
+        before = [(parameter, parameter.requires_grad) for one in layers for parameter in one.parameters()]
+        try:
+            for one in layers:
+                one.enable_adapters(False)
+            return call(x, t, texts)
+        finally:
+            for one in layers:
+                one.enable_adapters(True)
+            for parameter, trained in before:
+                parameter.requires_grad_(trained)
+
+    return ask
+
+
 def is_pipeline(model: Any) -> bool:
     """Is it a pipeline object of diffusers, known or not?"""
     return any(kind.__name__ == "DiffusionPipeline" or kind.__name__ in ADAPTERS for kind in type(model).__mro__)
 
 
 def denoiser_of_pipeline(pipe: Any, **settings: Any) -> Denoiser:
-    """The denoiser in a pipeline. `settings`: fields of `Denoiser` that are to be others, and for FLUX `image_size`.
+    """The denoiser in a pipeline; of one with a LoRA also its base. `settings`: fields of `Denoiser` that are to be others, and for FLUX `image_size`.
 
     Raises `TypeError` for a class that no adapter is for, with those that there are.
     """
@@ -335,7 +364,11 @@ def denoiser_of_pipeline(pipe: Any, **settings: Any) -> Denoiser:
             own = {"image_size": settings.pop("image_size")} if "image_size" in settings else {}
             if own and ADAPTERS[kind.__name__] is not _flux:
                 raise TypeError("image_size is for FluxPipeline: other networks say which size theirs is")
-            return dataclasses.replace(ADAPTERS[kind.__name__](pipe, **own), **settings)
+            make = ADAPTERS[kind.__name__]
+            made = make(pipe, **own)
+            if layers := _adapters(pipe):
+                made = dataclasses.replace(made, base=_base(layers, make(pipe, **own).call))
+            return dataclasses.replace(made, **settings)
     raise TypeError(
         f"no adapter for {type(pipe).__name__}: there are some for {', '.join(ADAPTERS)}. Any other model is audited as a callable: "
         "dualmd.audit(lambda x, t, c: network(x, t).sample, shape=(3, 32, 32), schedule=pipe.scheduler, members=..., nonmembers=...)"

@@ -14,7 +14,7 @@ from unittest import mock
 
 import dualmd
 from dualmd import denoiser as server
-from dualmd import engine, launcher, onnx
+from dualmd import adapters, engine, launcher, onnx
 
 
 class Peer:
@@ -85,6 +85,7 @@ class Parameter:
         return 6
 
     def requires_grad_(self, on):
+        self.requires_grad = on
         return self
 
     def is_floating_point(self):
@@ -104,6 +105,13 @@ class Serving(unittest.TestCase):
         for found, wanted in zip(struct.unpack("<2d", data), [0.9, 0.45]):
             self.assertAlmostEqual(found, wanted, places=12)
         self.assertEqual(peer.close(), "")
+
+    def test_hello_offers_the_base_that_was_given(self):
+        peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2), base=zeros))
+        self.assertEqual(peer.ask("hello", version="1")[0]["can"], "base")
+        peer.close()
+        with self.assertRaisesRegex(TypeError, "base is of type str: give a callable"):
+            dualmd.Denoiser(zeros, shape=(1, 2, 2), base="stable-diffusion-v1-5/")
 
     def test_hello_offers_gradients_by_parameters_that_were_given(self):
         # A generator, as network.parameters() is.
@@ -292,6 +300,45 @@ class Settings(unittest.TestCase):
             dualmd.audit(MyPipeline(), members="a", nonmembers="b")
         with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline"):
             dualmd.serve(MyPipeline())
+
+
+class Layer:
+    """A layer of PEFT."""
+
+    def __init__(self, left_out=False):
+        self.disable_adapters = left_out
+        self.weight = Parameter()
+
+    def modules(self):
+        return [self]
+
+    def parameters(self):
+        return [self.weight]
+
+    def enable_adapters(self, enabled):
+        self.disable_adapters = not enabled
+        self.weight.requires_grad = enabled
+
+
+class Bases(unittest.TestCase):
+    def test_adapters_are_left_out_for_a_question_and_no_longer(self):
+        class Pipe:
+            components = {"unet": Layer(), "text_encoder": Layer(left_out=True), "tokenizer": object(), "vae": None}
+
+        layers = adapters._adapters(Pipe())
+        self.assertEqual(layers, [Pipe.components["unet"]])
+        self.assertEqual(adapters._adapters(object()), [])
+        seen = []
+
+        def call(x, t, c):
+            seen.append(layers[0].disable_adapters)
+            return x / t
+
+        ask = adapters._base(layers, call)
+        self.assertEqual(ask(6, 3, None), 2)
+        with self.assertRaises(ZeroDivisionError):
+            ask(6, 0, None)
+        self.assertEqual((seen, layers[0].disable_adapters, layers[0].weight.requires_grad), ([True, True], False, False))
 
 
 class Onnx(unittest.TestCase):

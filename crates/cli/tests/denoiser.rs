@@ -352,6 +352,12 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn a_lora_s_base_is_asked_by_its_pipeline() {
+        check("check_denoiser.py", &["bases"]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn norms_of_gradients_are_those_of_a_backward_pass() {
         check("check_denoiser.py", &["gradients"]);
     }
