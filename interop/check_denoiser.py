@@ -159,10 +159,10 @@ def dit():
     return DiTPipeline(transformer=transformer, vae=autoencoder(), scheduler=DDIMScheduler(), id2label={1: "white cat", 7: "dog, hound"})
 
 
-def small_unet(channels, side):
+def small_unet(channels, side, **more):
     return UNet2DModel(
         block_out_channels=(8, 16), layers_per_block=1, sample_size=side, in_channels=channels, out_channels=channels, norm_num_groups=4,
-        attention_head_dim=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), **more,
     )
 
 
@@ -178,6 +178,11 @@ def ldm():
 def ddpm(prediction="epsilon"):
     torch.manual_seed(11)
     return DDPMPipeline(unet=small_unet(3, SIDE), scheduler=DDPMScheduler(prediction_type=prediction))
+
+
+def ddpm_of_classes():
+    torch.manual_seed(12)
+    return DDPMPipeline(unet=small_unet(3, SIDE, num_class_embeds=5), scheduler=DDPMScheduler())
 
 
 TEXTS = {"sd": stable_diffusion, "sd-v": lambda: stable_diffusion("v_prediction"), "sdxl": xl, "sd3": sd3, "flux": flux, "flux-schnell": lambda: flux(False),
@@ -242,6 +247,7 @@ def check_networks():
                 latents = denoiser.encode(drawn)
                 assert list(latents.shape) == [2, c, h, w] and list(denoiser.decode(latents).shape) == list(drawn.shape), name
         print(name, "asked as by its pipeline:", denoiser.prediction, denoiser.shape, denoiser.name)
+    check_classes()
 
 
 def with_adapters(pipe):
@@ -284,6 +290,25 @@ def check_bases():
     assert "no base" in program.ask("predict", x, base="1")[0]["message"]
     program.close()
     print("bases of adapters are asked")
+
+
+def check_classes():
+    """A DDPM with classes is told the number of each image's."""
+    pipe = ddpm_of_classes()
+    denoiser = denoiser_of_pipeline(pipe)
+    x, t = torch.randn(2, 3, SIDE, SIDE), torch.tensor([300, 20])
+    with torch.no_grad():
+        assert torch.equal(denoiser.call(x, t, ["4", "0"]), pipe.unet(x, t, class_labels=torch.tensor([4, 0])).sample)
+        drawn = denoiser.generate(3, 2, 2, ["4", "0"], 7.5)
+        assert list(drawn.shape) == [2, 3, SIDE, SIDE] and torch.equal(drawn, denoiser.generate(3, 2, 2, ["4", "0"], 7.5))
+        assert not torch.equal(drawn, denoiser.generate(3, 2, 2, ["1", "0"], 7.5))
+    for texts, words in ((None, "always told a class"), (["5", "0"], "0 to 4"), (["cat", "0"], "0 to 4")):
+        try:
+            denoiser.call(x, t, texts)
+        except ValueError as error:
+            assert words in str(error), error
+        else:
+            raise AssertionError(f"{texts} are taken")
 
 
 class Program:
@@ -528,14 +553,17 @@ def check_audits(model, members, others, out):
         raise AssertionError("an unknown class is taken")
 
     captions = {**plain, "per_prompt": 1, "guidance": 2.0}
-    for name, make in {**TEXTS, **IMAGES, "dit": dit}.items():
+    for name, make in {**TEXTS, **IMAGES, "dit": dit, "ddpm of classes": ddpm_of_classes}.items():
         extra = {"image_size": SIDE} if name.startswith("flux") else {}
         pipe = make()
         told = plain if name in IMAGES else captions
+        if name == "ddpm of classes":
+            # Whose images have the classes of the ones before.
+            told = {**captions, "members": out / "m", "nonmembers": out / "n"}
         if name == "dit":
             told = {**captions, "members": of_classes(members, out / "m"), "nonmembers": of_classes(others, out / "n")}
         # All usual attacks once; of the other classes one that is told nothing, one that compares captions, and one on drawn images.
-        some = {"sd": None, "ddpm-x0": ["loss", "sima", "nn"], "ddpm": ["nn"], "ldm": ["loss", "sima", "nn"]}
+        some = {"sd": None, "ddpm-x0": ["loss", "sima", "nn"], "ddpm": ["nn"], "ldm": ["loss", "sima", "nn"], "ddpm of classes": ["loss", "sim-mean"]}
         attacks = some.get(name, ["sima", "clid-gap", "sim-mean"])
         found = dualmd.audit(pipe, out=out / name, attacks=attacks, **told, **extra)
         results = found.models["model"].attacks.values()

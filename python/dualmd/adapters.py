@@ -57,7 +57,7 @@ def _ddpm(pipe: Any) -> Denoiser:
     """`DDPMPipeline` and `DDIMPipeline`: any UNet2DModel of images."""
     unet = pipe.unet
     if getattr(unet.config, "num_class_embeds", None):
-        raise TypeError("a class-conditional UNet2DModel is asked with labels: save it and audit its folder (dualmd audit FOLDER), or pass a callable that knows each image's label")
+        return _with_classes(pipe, unet, int(unet.config.num_class_embeds))
     height, width = _sides(unet.config.sample_size)
 
     def generate(seed: int, count: int, steps: int) -> Any:
@@ -70,6 +70,34 @@ def _ddpm(pipe: Any) -> Denoiser:
         generate=generate,
         **_of(pipe, unet),
     )
+
+
+def _with_classes(pipe: Any, unet: Any, classes: int) -> Denoiser:
+    """A UNet2DModel that is told classes: a text is the number of one."""
+    torch = importlib.import_module("torch")
+    height, width = _sides(unet.config.sample_size)
+    shape = (unet.config.in_channels, height, width)
+
+    def ask(x: Any, t: Any, texts: list[str] | None) -> Any:
+        if texts is None:
+            raise ValueError("this model is always told a class, and was asked without one: it has no answer to that")
+        for text in texts:
+            if not text.isdecimal() or int(text) >= classes:
+                raise ValueError(f"caption {text!r} is no class of the model: give its number, 0 to {classes - 1}")
+        return unet(x.to(unet.dtype), t, class_labels=torch.tensor([int(text) for text in texts], device=x.device)).sample
+
+    def generate(seed: int, count: int, steps: int, texts: list[str], guidance: float) -> Any:
+        """By the pipeline's scheduler, and without guidance: it would need an answer without a class."""
+        scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+        scheduler.set_timesteps(steps)
+        drawn = _seeded(seed)
+        x = torch.randn(count, *shape, generator=drawn).to(pipe.device)
+        for t in scheduler.timesteps:
+            said = ask(x, t.expand(count).to(x.device), texts)
+            x = scheduler.step(said.float(), t, x, generator=drawn).prev_sample
+        return x
+
+    return Denoiser(ask, shape=shape, texts=True, generate=generate, **_of(pipe, unet))
 
 
 def _ldm(pipe: Any) -> Denoiser:
