@@ -316,6 +316,16 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn loras_are_defended_in_a_loop_of_diffusers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (photos, _) = sides(dir.path(), 40);
+        let out = dir.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        check("check_lora_pair.py", &[text(&photos), text(&out)]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn checkpoints_of_papers_are_converted() {
         let dir = tempfile::tempdir().unwrap();
         check("check_convert.py", &[text(dir.path())]);
