@@ -1,12 +1,13 @@
 """Pipelines of diffusers and callables, audited through the socket. Run by crates/cli/tests/denoiser.rs.
 
     check_denoiser.py networks
+    check_denoiser.py bases
     check_denoiser.py gradients
     check_denoiser.py audits MODEL MEMBERS NONMEMBERS FOLDER
 
-`networks`: what the adapters ask of tiny random networks is what the pipelines ask of them when they draw. `gradients`: the norms of
-gradients that a server answers are those of a backward pass written down here. `audits`: a folder's scores are those of its pipeline
-as an object, as a callable and as a script; every class is audited end to end.
+`networks`: what the adapters ask of tiny random networks is what the pipelines ask of them when they draw. `bases`: a pipeline with a LoRA is also
+asked without it. `gradients`: the norms of gradients that a server answers are those of a backward pass written down here. `audits`: a folder's
+scores are those of its pipeline as an object, as a callable and as a script; every class is audited end to end.
 """
 
 import csv
@@ -27,6 +28,7 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 import diffusers  # noqa: E402
+import peft  # noqa: E402
 import transformers  # noqa: E402
 from diffusers import (  # noqa: E402
     AutoencoderKL, DDIMScheduler, DDPMPipeline, DDPMScheduler, DiTPipeline, DiTTransformer2DModel, FlowMatchEulerDiscreteScheduler, FluxPipeline,
@@ -157,10 +159,10 @@ def dit():
     return DiTPipeline(transformer=transformer, vae=autoencoder(), scheduler=DDIMScheduler(), id2label={1: "white cat", 7: "dog, hound"})
 
 
-def small_unet(channels, side):
+def small_unet(channels, side, **more):
     return UNet2DModel(
         block_out_channels=(8, 16), layers_per_block=1, sample_size=side, in_channels=channels, out_channels=channels, norm_num_groups=4,
-        attention_head_dim=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), **more,
     )
 
 
@@ -176,6 +178,11 @@ def ldm():
 def ddpm(prediction="epsilon"):
     torch.manual_seed(11)
     return DDPMPipeline(unet=small_unet(3, SIDE), scheduler=DDPMScheduler(prediction_type=prediction))
+
+
+def ddpm_of_classes():
+    torch.manual_seed(12)
+    return DDPMPipeline(unet=small_unet(3, SIDE, num_class_embeds=5), scheduler=DDPMScheduler())
 
 
 TEXTS = {"sd": stable_diffusion, "sd-v": lambda: stable_diffusion("v_prediction"), "sdxl": xl, "sd3": sd3, "flux": flux, "flux-schnell": lambda: flux(False),
@@ -240,6 +247,68 @@ def check_networks():
                 latents = denoiser.encode(drawn)
                 assert list(latents.shape) == [2, c, h, w] and list(denoiser.decode(latents).shape) == list(drawn.shape), name
         print(name, "asked as by its pipeline:", denoiser.prediction, denoiser.shape, denoiser.name)
+    check_classes()
+
+
+def with_adapters(pipe):
+    """LoRAs in the network, and in a text encoder that there is, all away from zero."""
+    torch.manual_seed(11)
+    network = getattr(pipe, "transformer", None) or pipe.unet
+    settings = {"r": 2, "lora_alpha": 2, "init_lora_weights": False}
+    peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["to_q", "to_v"], **settings), network)
+    encoder = getattr(pipe, "text_encoder", None)
+    if isinstance(encoder, CLIPTextModel):
+        peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["q_proj"], **settings), encoder)
+    return network
+
+
+def check_bases():
+    """A pipeline with a LoRA has its base as a second model, and stays as it was."""
+    for name, make in {**TEXTS, "ddpm": ddpm, "dit": dit}.items():
+        pipe = make()
+        extra = {"image_size": SIDE} if name.startswith("flux") else {}
+        plain = denoiser_of_pipeline(pipe, **extra)
+        assert plain.base is None, name
+        texts = ["a red cat"] if name in TEXTS else ["7"] if name == "dit" else None
+        question = (torch.randn(1, *plain.shape), torch.tensor([0.5] if plain.prediction == "flow" else [300]), texts)
+        with torch.no_grad():
+            of_base = plain.call(*question)
+            network = with_adapters(pipe)
+            made = denoiser_of_pipeline(pipe, **extra)
+            before, trained = made.call(*question), [one.requires_grad for one in network.parameters()]
+            assert (before - of_base).abs().max().item() > 1e-5, f"{name}: the adapters do nothing"
+            torch.testing.assert_close(made.base(*question), of_base, rtol=1e-5, atol=1e-6)
+            assert torch.equal(made.call(*question), before) and [one.requires_grad for one in network.parameters()] == trained, name
+        assert denoiser_of_pipeline(pipe, base=None, **extra).base is None
+    program = Program(dualmd.Denoiser(lambda x, t, c: x, base=lambda x, t, c: 2 * x, shape=(1, 2, 2)))
+    assert program.ask("hello", version="1")[0]["can"] == "base"
+    x = {"x": torch.ones(1, 1, 2, 2), "level": torch.tensor([3])}
+    for told, value in (({}, 1.0), ({"base": "1"}, 2.0)):
+        assert (program.ask("predict", x, **told)[1]["prediction"] == value).all(), told
+    program.close()
+    program = Program(dualmd.Denoiser(lambda x, t, c: x, shape=(1, 2, 2)))
+    assert "no base" in program.ask("predict", x, base="1")[0]["message"]
+    program.close()
+    print("bases of adapters are asked")
+
+
+def check_classes():
+    """A DDPM with classes is told the number of each image's."""
+    pipe = ddpm_of_classes()
+    denoiser = denoiser_of_pipeline(pipe)
+    x, t = torch.randn(2, 3, SIDE, SIDE), torch.tensor([300, 20])
+    with torch.no_grad():
+        assert torch.equal(denoiser.call(x, t, ["4", "0"]), pipe.unet(x, t, class_labels=torch.tensor([4, 0])).sample)
+        drawn = denoiser.generate(3, 2, 2, ["4", "0"], 7.5)
+        assert list(drawn.shape) == [2, 3, SIDE, SIDE] and torch.equal(drawn, denoiser.generate(3, 2, 2, ["4", "0"], 7.5))
+        assert not torch.equal(drawn, denoiser.generate(3, 2, 2, ["1", "0"], 7.5))
+    for texts, words in ((None, "always told a class"), (["5", "0"], "0 to 4"), (["cat", "0"], "0 to 4")):
+        try:
+            denoiser.call(x, t, texts)
+        except ValueError as error:
+            assert words in str(error), error
+        else:
+            raise AssertionError(f"{texts} are taken")
 
 
 class Program:
@@ -375,7 +444,7 @@ def scores(folder):
 
 
 # Scores that are differences of nearly equal losses keep fewer digits.
-DIFFERENCES = {"clid", "clid-gap", "clid-vec", "pfami"}
+DIFFERENCES = {"clid", "clid-gap", "clid-vec", "pfami", "reference"}
 # Rules that are learnt on a handful of images, from features whose order another program chose: log-odds, of which those near 0 have few
 # digits. Compared with the largest of the attack.
 LEARNT = {"gsa1": 1e-3, "gsa2": 1e-3}
@@ -484,14 +553,17 @@ def check_audits(model, members, others, out):
         raise AssertionError("an unknown class is taken")
 
     captions = {**plain, "per_prompt": 1, "guidance": 2.0}
-    for name, make in {**TEXTS, **IMAGES, "dit": dit}.items():
+    for name, make in {**TEXTS, **IMAGES, "dit": dit, "ddpm of classes": ddpm_of_classes}.items():
         extra = {"image_size": SIDE} if name.startswith("flux") else {}
         pipe = make()
         told = plain if name in IMAGES else captions
+        if name == "ddpm of classes":
+            # Whose images have the classes of the ones before.
+            told = {**captions, "members": out / "m", "nonmembers": out / "n"}
         if name == "dit":
             told = {**captions, "members": of_classes(members, out / "m"), "nonmembers": of_classes(others, out / "n")}
         # All usual attacks once; of the other classes one that is told nothing, one that compares captions, and one on drawn images.
-        some = {"sd": None, "ddpm-x0": ["loss", "sima", "nn"], "ddpm": ["nn"], "ldm": ["loss", "sima", "nn"]}
+        some = {"sd": None, "ddpm-x0": ["loss", "sima", "nn"], "ddpm": ["nn"], "ldm": ["loss", "sima", "nn"], "ddpm of classes": ["loss", "sim-mean"]}
         attacks = some.get(name, ["sima", "clid-gap", "sim-mean"])
         found = dualmd.audit(pipe, out=out / name, attacks=attacks, **told, **extra)
         results = found.models["model"].attacks.values()
@@ -511,6 +583,19 @@ def check_audits(model, members, others, out):
             equal("gradients of Stable Diffusion", scores(out / "sd-gradients-native"), scores(out / "sd-gradients"), LEARNT)
 
 
+    # A LoRA in memory is audited as its file over the base's folder, which is the reference model of both.
+    pipe = TEXTS["sd"]()
+    network = with_adapters(pipe)
+    pipe.text_encoder = TEXTS["sd"]().text_encoder
+    StableDiffusionPipeline.save_lora_weights(out / "lora", unet_lora_layers=peft.get_peft_model_state_dict(network))
+    told = {**captions, "attacks": ["loss", "reference"]}
+    dualmd.audit(out / "sd-folder", lora=out / "lora/pytorch_lora_weights.safetensors", out=out / "lora-native", **told)
+    dualmd.audit(pipe, out=out / "lora-pipeline", **told)
+    equal("a LoRA", scores(out / "lora-native"), scores(out / "lora-pipeline"), {"loss", "reference"}, of_differences=1e-2)
+    kept = dualmd.audit(pipe, **captions, check=True)
+    assert "reference" in kept.models[0].attacks, kept
+
+
 def of_classes(folder, out):
     """A copy of a folder of images, whose captions are numbers of classes."""
     shutil.copytree(folder, out)
@@ -522,4 +607,4 @@ def of_classes(folder, out):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"networks": check_networks, "gradients": check_gradients, "audits": check_audits}[sys.argv[1]](*sys.argv[2:])
+    {"networks": check_networks, "bases": check_bases, "gradients": check_gradients, "audits": check_audits}[sys.argv[1]](*sys.argv[2:])

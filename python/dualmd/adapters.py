@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .denoiser import Denoiser, prediction_of
+from .denoiser import Call, Denoiser, prediction_of
 
 
 def _sides(size: Any) -> tuple[int, int]:
@@ -57,7 +57,7 @@ def _ddpm(pipe: Any) -> Denoiser:
     """`DDPMPipeline` and `DDIMPipeline`: any UNet2DModel of images."""
     unet = pipe.unet
     if getattr(unet.config, "num_class_embeds", None):
-        raise TypeError("a class-conditional UNet2DModel is asked with labels: save it and audit its folder (dualmd audit FOLDER), or pass a callable that knows each image's label")
+        return _with_classes(pipe, unet, int(unet.config.num_class_embeds))
     height, width = _sides(unet.config.sample_size)
 
     def generate(seed: int, count: int, steps: int) -> Any:
@@ -70,6 +70,34 @@ def _ddpm(pipe: Any) -> Denoiser:
         generate=generate,
         **_of(pipe, unet),
     )
+
+
+def _with_classes(pipe: Any, unet: Any, classes: int) -> Denoiser:
+    """A UNet2DModel that is told classes: a text is the number of one."""
+    torch = importlib.import_module("torch")
+    height, width = _sides(unet.config.sample_size)
+    shape = (unet.config.in_channels, height, width)
+
+    def ask(x: Any, t: Any, texts: list[str] | None) -> Any:
+        if texts is None:
+            raise ValueError("this model is always told a class, and was asked without one: it has no answer to that")
+        for text in texts:
+            if not text.isdecimal() or int(text) >= classes:
+                raise ValueError(f"caption {text!r} is no class of the model: give its number, 0 to {classes - 1}")
+        return unet(x.to(unet.dtype), t, class_labels=torch.tensor([int(text) for text in texts], device=x.device)).sample
+
+    def generate(seed: int, count: int, steps: int, texts: list[str], guidance: float) -> Any:
+        """By the pipeline's scheduler, and without guidance: it would need an answer without a class."""
+        scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+        scheduler.set_timesteps(steps)
+        drawn = _seeded(seed)
+        x = torch.randn(count, *shape, generator=drawn).to(pipe.device)
+        for t in scheduler.timesteps:
+            said = ask(x, t.expand(count).to(x.device), texts)
+            x = scheduler.step(said.float(), t, x, generator=drawn).prev_sample
+        return x
+
+    return Denoiser(ask, shape=shape, texts=True, generate=generate, **_of(pipe, unet))
 
 
 def _ldm(pipe: Any) -> Denoiser:
@@ -320,13 +348,42 @@ ADAPTERS: dict[str, Callable[..., Denoiser]] = {
 """The adapters by the names of the classes."""
 
 
+def _adapters(pipe: Any) -> list[Any]:
+    """The layers of a pipeline in which an adapter (LoRA) of PEFT is at work."""
+    found: list[Any] = []
+    for part in getattr(pipe, "components", {}).values():
+        modules = getattr(part, "modules", None)
+        # A layer says whether its adapters are left out; of a whole network it is a method of this name.
+        found += [one for one in modules() if getattr(one, "disable_adapters", None) is False] if callable(modules) else []
+    return found
+
+
+def _base(layers: Sequence[Any], call: Call) -> Call:
+    """The model without its adapters. `call`: a denoiser of the pipeline that no other question is put to, for it keeps embeddings of texts."""
+
+    def ask(x: Any, t: Any, texts: list[str] | None) -> Any:
+        # PEFT decides by that as well what is trained.
+        before = [(parameter, parameter.requires_grad) for one in layers for parameter in one.parameters()]
+        try:
+            for one in layers:
+                one.enable_adapters(False)
+            return call(x, t, texts)
+        finally:
+            for one in layers:
+                one.enable_adapters(True)
+            for parameter, trained in before:
+                parameter.requires_grad_(trained)
+
+    return ask
+
+
 def is_pipeline(model: Any) -> bool:
     """Is it a pipeline object of diffusers, known or not?"""
     return any(kind.__name__ == "DiffusionPipeline" or kind.__name__ in ADAPTERS for kind in type(model).__mro__)
 
 
 def denoiser_of_pipeline(pipe: Any, **settings: Any) -> Denoiser:
-    """The denoiser in a pipeline. `settings`: fields of `Denoiser` that are to be others, and for FLUX `image_size`.
+    """The denoiser in a pipeline; of one with a LoRA also its base. `settings`: fields of `Denoiser` that are to be others, and for FLUX `image_size`.
 
     Raises `TypeError` for a class that no adapter is for, with those that there are.
     """
@@ -335,7 +392,11 @@ def denoiser_of_pipeline(pipe: Any, **settings: Any) -> Denoiser:
             own = {"image_size": settings.pop("image_size")} if "image_size" in settings else {}
             if own and ADAPTERS[kind.__name__] is not _flux:
                 raise TypeError("image_size is for FluxPipeline: other networks say which size theirs is")
-            return dataclasses.replace(ADAPTERS[kind.__name__](pipe, **own), **settings)
+            make = ADAPTERS[kind.__name__]
+            made = make(pipe, **own)
+            if layers := _adapters(pipe):
+                made = dataclasses.replace(made, base=_base(layers, make(pipe, **own).call))
+            return dataclasses.replace(made, **settings)
     raise TypeError(
         f"no adapter for {type(pipe).__name__}: there are some for {', '.join(ADAPTERS)}. Any other model is audited as a callable: "
         "dualmd.audit(lambda x, t, c: network(x, t).sample, shape=(3, 32, 32), schedule=pipe.scheduler, members=..., nonmembers=...)"

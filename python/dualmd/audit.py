@@ -25,6 +25,7 @@ from .denoiser import Denoiser, denoiser_of, serving
 from .flags import apart, count, flags, place
 from .launcher import variables
 from .lora import opened
+from .onnx import is_onnx, onnx
 from .process import FOUND, VOID, ProgramError, Told, surroundings, told, watched
 from .report_types import ModelReport, Report, Verdict
 from .results import Check, Models, Part, PartWords, RunCheck, Seeds, Staged, frame, hearing
@@ -244,7 +245,7 @@ def audit(
 ) -> Audit | Check | Part:
     """Attacks a model and returns the report.
 
-    `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
+    `model`: a pipeline folder in the diffusers layout, or several by name; or an ONNX file (`dualmd.convert.onnx`); or a pipeline object of diffusers, of the classes in
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
     callables are asked where they are, in a thread of this process. `name="my model"` names it in the report; in `.models` that is as good as `model`, which files call it. None with `generated="images/"`: nothing is there but images that it
@@ -276,11 +277,13 @@ def audit(
     given = f"<{type(model).__name__}>"
     if isinstance(options.get("pair"), (tuple, list)):
         options["pair"] = _pair(options["pair"], options.get("lora"))
-    if model is None or isinstance(model, (str, os.PathLike, Mapping, Denoiser)):
+    if model is None or (isinstance(model, (str, os.PathLike, Mapping, Denoiser)) and not is_onnx(model)):
         # There it is the program's.
         options.update({name: own.pop(name) for name in ("device",) if name in own})
     if model is None and any(options.get(name) for name in ("generated", "pair", "denoiser")):
         arguments, given = ["audit"], ""
+    elif is_onnx(model):
+        served, given = onnx(model, **own), repr(os.fspath(model))
     elif isinstance(model, (str, os.PathLike)):
         arguments, given = ["audit", os.fspath(model)], repr(os.fspath(model))
     elif isinstance(model, Mapping):
@@ -299,11 +302,11 @@ def audit(
         served = denoiser_of(model, **own)
     else:
         raise TypeError(
-            f"a model of type {type(model).__name__} cannot be audited: give a folder, a dict of folders by name, a pipeline of diffusers, or a "
+            f"a model of type {type(model).__name__} cannot be audited: give a folder, a dict of folders by name, an ONNX file, a pipeline of diffusers, or a "
             "callable (x, t, c) -> prediction"
         )
     if (served is None or served is model) and own:
-        raise TypeError(f"{', '.join(own)}: for a callable or a pipeline, and the model is of type {type(model).__name__}")
+        raise TypeError(f"{', '.join(own)}: for a callable, a pipeline or an ONNX file, and the model is of type {type(model).__name__}")
     if served is not None and (beside := [name for name in ("denoiser", "pair", "model") if options.get(name)]):
         raise TypeError(f"{', '.join(beside)}: in place of a model in Python, which is of type {type(model).__name__}: give one of them")
     if "lora" in options:

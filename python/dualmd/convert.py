@@ -13,6 +13,7 @@
 | improved- and guided-diffusion (ADM): `input_blocks.0.0.weight` | where a UNet2DModel can be it | yes |
 | denoising-diffusion-pytorch (lucidrains): `model-N.pt` of its trainer | no: no UNet2DModel is it | yes |
 | EDM: a pickle, which holds code | no | `edm(network)`, of the network once it is loaded |
+| an ONNX file | no | `onnx(file)`: needs onnxruntime, and no torch (help(dualmd.onnx)) |
 | PEFT: an adapter folder | a LoRA file: `dualmd.lora.from_peft` | no: `dualmd.audit(base, lora="adapter/")` |
 
 Whatever the weights say is read off them; the rest is told (`Told`). Pickles are opened with `weights_only=True`, which runs no code of the file;
@@ -36,13 +37,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Union
 
-from .denoiser import Denoiser, serve
+from .denoiser import PREDICTIONS, Denoiser, serve
 from .lora import NoLora, from_peft, is_peft
 from .networks import DenoisingDiffusionPytorch, GuidedDiffusion, NotKnown, Weights
+from .onnx import is_onnx, onnx
 
 StrPath = Union[str, "os.PathLike[str]"]
 
-__all__ = ["NotKnown", "Told", "convert", "converted", "edm", "load", "main", "preconditioned"]
+__all__ = ["NotKnown", "Told", "convert", "converted", "edm", "load", "main", "onnx", "preconditioned"]
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,8 @@ def _read(file: Path, weights: str) -> tuple[str, Weights]:
     """Whose checkpoint it is, and its tensors."""
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}: it is ema or raw")
+    if is_onnx(file):
+        raise NotKnown(f"{file} is an ONNX file: pass dualmd.convert.onnx({file.name!r}) to dualmd.audit, in the shell --denoiser {file.name}")
     try:
         loaded = _torch(f"opening {file.name}").load(file, map_location="cpu", weights_only=True)
     except (OSError, ModuleNotFoundError):
@@ -662,14 +666,28 @@ def _safetensors(path: Path, tensors: Weights) -> None:
             file.write(part)
 
 
+def _shape(text: str) -> tuple[int, ...]:
+    """`C,H,W` of the command line."""
+    return tuple(int(side) for side in text.split(","))
+
+
+def _onnx_of(file: StrPath, told: Mapping[str, Any], **settings: Any) -> Denoiser:
+    """An ONNX file with a schedule of the command line."""
+    for name in told:
+        if name not in ("schedule", "steps"):
+            raise NotKnown(f"{file} is an ONNX file, which has no {name}: leave it out")
+    table = _products(_betas(told.get("schedule", "linear"), told.get("steps", 1000), str(file))) if told else None
+    return onnx(file, schedule=table, **settings)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m dualmd.convert",
         description="Checkpoints of the SecMI and PIA repositories, improved- and guided-diffusion as diffusers folders; these and those of "
-        "denoising-diffusion-pytorch as servers for dualmd audit --denoiser; adapter folders of PEFT as LoRA files.",
+        "denoising-diffusion-pytorch and ONNX files as servers for dualmd audit --denoiser; adapter folders of PEFT as LoRA files.",
     )
-    parser.add_argument("checkpoint", help="the .pt file, or an adapter folder of PEFT")
+    parser.add_argument("checkpoint", help="the .pt or .onnx file, or an adapter folder of PEFT")
     either = parser.add_mutually_exclusive_group(required=True)
     either.add_argument("-o", "--out", help="the new folder, or of an adapter the new file")
     either.add_argument("--serve", action="store_true", help='answer dualmd audit --denoiser "python -m dualmd.convert FILE --serve ..."')
@@ -677,6 +695,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=32, help="side of the images in pixels (default: 32)")
     parser.add_argument("--device", help="where the network is to be, with --serve (default: the CPU)")
     parser.add_argument("--objective", choices=tuple(_OBJECTIVES), help="what the network predicts (denoising-diffusion-pytorch)")
+    of_onnx = parser.add_argument_group("ONNX files, with --serve (of the options below --schedule and --steps are theirs, too)")
+    of_onnx.add_argument("--prediction", choices=PREDICTIONS, help="what the network predicts (default: eps)")
+    of_onnx.add_argument("--shape", type=_shape, metavar="C,H,W", help="of the images, where the file leaves it open")
     guided = parser.add_argument_group("improved- and guided-diffusion: what the training was told")
     guided.add_argument("--heads", type=int, help="num_heads (4 where it was not told)")
     guided.add_argument("--head-channels", type=int, help="num_head_channels, in place of it")
@@ -690,13 +711,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = {field.name: getattr(asked, field.name) for field in fields(Told) if getattr(asked, field.name) is not None}
     if asked.device and not asked.serve:
         parser.error("--device is for --serve")
+    if not is_onnx(asked.checkpoint) and (asked.prediction or asked.shape):
+        parser.error("--prediction and --shape are for .onnx files")
     try:
         if asked.out and is_peft(asked.checkpoint):
             if told:
                 raise NoLora(f"{asked.checkpoint} is an adapter of PEFT, which has no {next(iter(told))}: leave it out")
             print(from_peft(asked.checkpoint, asked.out))
             return 0
-        if asked.serve:
+        if asked.serve and is_onnx(asked.checkpoint):
+            denoiser = _onnx_of(asked.checkpoint, told, shape=asked.shape, device=asked.device, prediction=asked.prediction or "eps")
+        elif asked.serve:
             denoiser = load(asked.checkpoint, image_size=asked.image_size, weights=asked.weights, device=asked.device, **told)
         else:
             print(convert(asked.checkpoint, asked.out, weights=asked.weights, image_size=asked.image_size, **told))

@@ -99,6 +99,10 @@ class Denoiser:
     decode: `decode(latents)`: latents to images. Needed where there is no `generate`.
     image_shape: [C, H, W] of the images. None: `shape`.
 
+    Of a model that was trained on top of another one, such as a LoRA on its base:
+
+    base: `base(x, t, c)`: what that other one predicts, as `call`. Then it is the reference model of the attack `reference`, at no training. Pipelines with a LoRA have it.
+
     Of a model that is told texts:
 
     texts: whether `call` looks at texts: then every image needs a caption, and c is a list, or None.
@@ -137,6 +141,7 @@ class Denoiser:
     parameters: int | Iterable[Any] | None = field(default=None, repr=False)
     device: Any = None
     arrays: str | None = None
+    base: Call | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.call):
@@ -147,7 +152,7 @@ class Denoiser:
             sides = getattr(self, name)
             if sides is not None or name == "shape":
                 _check_sides(name, sides)
-        for name in ("generate", "encode", "decode"):
+        for name in ("generate", "encode", "decode", "base"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise TypeError(f"{name} is of type {type(getattr(self, name)).__name__}: give a callable (help(dualmd.Denoiser))")
         if self.arrays not in _ARRAYS:
@@ -493,7 +498,10 @@ class _Session:
         if asked.kind == "predict":
             x, level = self.arrays.of(asked, "x"), self.arrays.of(asked, "level")
             texts = json.loads(asked.settings["texts"]) if "texts" in asked.settings else None
-            return {}, {"prediction": self.made(lambda: self.asked(x, level, texts), list(x.shape), "the denoiser's answer")}
+            call = one.base if asked.settings.get("base") == "1" else one.call
+            if call is None:
+                raise ProtocolError("this server has no base")
+            return {}, {"prediction": self.made(lambda: self.asked(x, level, texts, call), list(x.shape), "the denoiser's answer")}
         if asked.kind == "generate" and one.generate is not None:
             seed, count, steps = (int(asked.settings[name]) for name in ("seed", "count", "steps"))
             generate, told = one.generate, []
@@ -542,11 +550,11 @@ class _Session:
             data.byteswap()
         return "F64", [2, samples, len(weights)], memoryview(data).cast("B")
 
-    def asked(self, x: Any, level: Any, texts: list[str] | None) -> Any:
-        """What the model answers to an attack."""
+    def asked(self, x: Any, level: Any, texts: list[str] | None, call: Call | None = None) -> Any:
+        """What the model answers to an attack, or its base (`call`)."""
         before = ASKED.set(True)
         try:
-            return self.denoiser.call(x, level, texts)
+            return (call or self.denoiser.call)(x, level, texts)
         finally:
             ASKED.reset(before)
 
@@ -565,7 +573,7 @@ class _Session:
 
     def hello(self) -> tuple[dict[str, str], dict[str, tuple[str, list[int], memoryview]]]:
         one = self.denoiser
-        abilities = [name for name in ("generate", "encode", "decode") if getattr(one, name) is not None]
+        abilities = [name for name in ("generate", "encode", "decode", "base") if getattr(one, name) is not None]
         abilities += ["texts"] if one.texts else []
         abilities += ["gradient"] if one.weights is not None else []
         settings = {

@@ -39,7 +39,9 @@ def environment(engine: Engine, given: "dict[str, str]") -> "dict[str, str]":
     path = os.pathsep.join(libraries)
     # What the program starts for --denoiser has a torch of its own, and gets its libraries back.
     outer = given.get("DUALMD_OUTER_LIBRARY_PATH", given.get("LD_LIBRARY_PATH", ""))
-    return {**_EARLY, **given, "DUALMD_SETTLED": "1", "LD_LIBRARY_PATH": path, "DUALMD_OUTER_LIBRARY_PATH": outer}
+    # And --denoiser model.onnx is served by this package.
+    here = {"DUALMD_PYTHON": given.get("DUALMD_PYTHON", sys.executable), "DUALMD_OUTER_LIBRARY_PATH": outer}
+    return {**_EARLY, **given, "DUALMD_SETTLED": "1", "LD_LIBRARY_PATH": path, **here}
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from typing import IO, Any, Union
 
 from .engine import find
 from .launcher import PROGRAM, environment, variables
+from .live import live
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -70,7 +71,7 @@ class Told:
 
 
 def call(arguments: Sequence[StrPath | float], quiet: bool = False) -> None:
-    """Runs the program, with what it says on `sys.stderr` as it comes (in a notebook: below the cell). `quiet`: of that its warnings alone, as Python's.
+    """Runs the program, with what it says on `sys.stderr` as it comes (in a notebook: below the cell, with progress as one line that changes). `quiet`: of that its warnings alone, as Python's.
 
         dualmd.call(["sample", "my-model/", "-n", 64, "-o", "images/"])     # any command; paths and numbers may be given as they are
 
@@ -99,6 +100,9 @@ def watched(
     """Runs the program with the environment `given` to its end. `hear` is called with each line that it says. With `output` its standard
     output is no part of that, and of what is given back."""
     found = Told()
+    shown = live(arguments, quiet)
+    if shown is not None:
+        arguments = [*arguments, *shown.FLAGS]
     with contextlib.ExitStack() as until:
         kept = until.enter_context(tempfile.TemporaryFile()) if output else None
         child = _started(arguments, given, quiet, kept)
@@ -111,6 +115,8 @@ def watched(
             while True:
                 try:
                     for line in stream:
+                        if shown is not None and shown.took(line):
+                            continue
                         said = _said(line)
                         last.append(said)
                         if hear is not None:
@@ -118,11 +124,15 @@ def watched(
                         warning = _warning(said)
                         if warning is not None:
                             warned.append(warning)
-                        if not quiet:
+                        if shown is not None:
+                            shown.say(said)
+                        elif not quiet:
                             sys.stderr.write(line)
                         elif warning is not None:
                             found.unseen.append(warning)
                     child.wait()
+                    if shown is not None:
+                        shown.clear()
                     break
                 except KeyboardInterrupt:
                     child.send_signal(signal.SIGKILL if stopped else signal.SIGINT)
@@ -188,7 +198,7 @@ def _said(line: str) -> str:
     if "text" in event:
         error = event.get("event") == "error" and not event["text"].startswith("error:")
         return f"{'error: ' if error else ''}{event['text']}\n"
-    return f"{event.get('model')} {event.get('note')}\n" if event.get("event") == "finished" else line
+    return f"{event.get('model') or event.get('task')} {event.get('note')}\n" if event.get("event") == "finished" else line
 
 
 def _warning(said: str) -> str | None:

@@ -5,11 +5,16 @@ import io
 import json
 import socket
 import struct
+import sys
+import tempfile
 import threading
 import unittest
+from pathlib import Path
+from unittest import mock
 
 import dualmd
 from dualmd import denoiser as server
+from dualmd import adapters, engine, launcher, onnx
 
 
 class Peer:
@@ -80,6 +85,7 @@ class Parameter:
         return 6
 
     def requires_grad_(self, on):
+        self.requires_grad = on
         return self
 
     def is_floating_point(self):
@@ -99,6 +105,13 @@ class Serving(unittest.TestCase):
         for found, wanted in zip(struct.unpack("<2d", data), [0.9, 0.45]):
             self.assertAlmostEqual(found, wanted, places=12)
         self.assertEqual(peer.close(), "")
+
+    def test_hello_offers_the_base_that_was_given(self):
+        peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2), base=zeros))
+        self.assertEqual(peer.ask("hello", version="1")[0]["can"], "base")
+        peer.close()
+        with self.assertRaisesRegex(TypeError, "base is of type str: give a callable"):
+            dualmd.Denoiser(zeros, shape=(1, 2, 2), base="stable-diffusion-v1-5/")
 
     def test_hello_offers_gradients_by_parameters_that_were_given(self):
         # A generator, as network.parameters() is.
@@ -287,6 +300,73 @@ class Settings(unittest.TestCase):
             dualmd.audit(MyPipeline(), members="a", nonmembers="b")
         with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline"):
             dualmd.serve(MyPipeline())
+
+
+class Layer:
+    """A layer of PEFT."""
+
+    def __init__(self, left_out=False):
+        self.disable_adapters = left_out
+        self.weight = Parameter()
+
+    def modules(self):
+        return [self]
+
+    def parameters(self):
+        return [self.weight]
+
+    def enable_adapters(self, enabled):
+        self.disable_adapters = not enabled
+        self.weight.requires_grad = enabled
+
+
+class Bases(unittest.TestCase):
+    def test_adapters_are_left_out_for_a_question_and_no_longer(self):
+        class Pipe:
+            components = {"unet": Layer(), "text_encoder": Layer(left_out=True), "tokenizer": object(), "vae": None}
+
+        layers = adapters._adapters(Pipe())
+        self.assertEqual(layers, [Pipe.components["unet"]])
+        self.assertEqual(adapters._adapters(object()), [])
+        seen = []
+
+        def call(x, t, c):
+            seen.append(layers[0].disable_adapters)
+            return x / t
+
+        ask = adapters._base(layers, call)
+        self.assertEqual(ask(6, 3, None), 2)
+        with self.assertRaises(ZeroDivisionError):
+            ask(6, 0, None)
+        self.assertEqual((seen, layers[0].disable_adapters, layers[0].weight.requires_grad), ([True, True], False, False))
+
+
+class Onnx(unittest.TestCase):
+    def test_rows_are_asked_together_as_the_network_takes_them(self):
+        levels = [3, 1, 3, 2, 1]
+        self.assertEqual(onnx.groups(levels, None, False), [[0, 1, 2, 3, 4]])
+        self.assertEqual(onnx.groups(levels, 2, False), [[0, 1], [2, 3], [4]])
+        self.assertEqual(onnx.groups(levels, None, True), [[0, 2], [1, 4], [3]])
+        self.assertEqual(onnx.groups(levels, 1, True), [[0], [2], [1], [4], [3]])
+        self.assertEqual(onnx.groups([], None, False), [])
+
+    def test_a_file_needs_its_runtime_and_settings_are_the_models(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "unet.onnx")
+            for call in (dualmd.convert.onnx, lambda one: dualmd.audit(one, members="a", nonmembers="b", schedule=[0.9], device="cuda")):
+                with self.assertRaisesRegex(FileNotFoundError, "unet.onnx is not there"):
+                    call(file)
+            file.touch()
+            with mock.patch.dict(sys.modules, {"onnxruntime": None}), self.assertRaisesRegex(ModuleNotFoundError, "pip install onnxruntime"):
+                dualmd.audit(str(file), members="a", nonmembers="b")
+        # Folders and other texts are the program's.
+        self.assertFalse(onnx.is_onnx("model/") or onnx.is_onnx(None) or onnx.is_onnx({"a": "b.onnx"}))
+
+    def test_the_program_is_told_who_serves_files(self):
+        told = launcher.environment(engine.Engine(Path("/lib"), "of a test"), {})
+        self.assertEqual(told["DUALMD_PYTHON"], sys.executable)
+        told = launcher.environment(engine.Engine(Path("/lib"), "of a test"), {"DUALMD_PYTHON": "other"})
+        self.assertEqual(told["DUALMD_PYTHON"], "other")
 
 
 class Audits(unittest.TestCase):

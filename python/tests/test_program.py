@@ -18,7 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import dualmd
-from dualmd import process, results
+from dualmd import live, process, results
 
 SIDES = {"members": "m/", "nonmembers": "n/"}
 HEAD = """import json, os, sys, time
@@ -641,6 +641,70 @@ class Wrong(Case):
     def test_errors_can_be_handed_to_another_process(self):
         error = pickle.loads(pickle.dumps(dualmd.ProgramError(2, "no such flag", "out")))
         self.assertEqual((error.status, str(error), error.output), (2, "no such flag", "out"))
+
+
+class OutStream(io.StringIO):
+    """What a notebook has in place of standard error."""
+
+    __module__ = "ipykernel.iostream"
+
+
+class Notebooks(Case):
+    """Progress is a line that changes, and what is said besides stays."""
+
+    def shown(self, call):
+        with contextlib.redirect_stderr(OutStream()) as stream, mock.patch.object(live, "_EVERY", 0.0):
+            call()
+        return stream.getvalue()
+
+    def events(self, *events):
+        return "".join(f"say({json.dumps(event)!r})\n" for event in events)
+
+    def test_progress_is_a_line_that_changes(self):
+        at = {"event": "progress", "model": "model", "stage": "attack", "total": 120, "images_per_second": 25.04}
+        self.program(
+            self.events(
+                {"event": "message", "text": "note: images were resized"},
+                {**at, "step": 40, "run_seconds_left": 90},
+                {"event": "message", "text": "attack 1 of 2"},
+                {**at, "step": 120},
+                {**at, "task": "quality", "stage": "measure", "step": 1},
+                {"event": "finished", "model": "model", "note": "attacked in 3 s"},
+                {"event": "result", "model": "model", "finding": "leak"},
+            )
+            + "report(value('--out'))"
+        )
+        said = self.shown(lambda: dualmd.audit("m", **SIDES, out="a"))
+        self.assertEqual(self.heard[-2:], ["--log-format", "json"])
+        line = "model: score 40/120, 25 images/s, about 90 s left in all"
+        taken = f"\r{' ' * len(line)}\r"
+        last = "model, quality: image 1/120, 25 images/s"
+        expected = ["note: images were resized\n", line, taken, "attack 1 of 2\n", line, taken, last, f"\r{' ' * len(last)}\r", "model attacked in 3 s\n"]
+        self.assertEqual(said, "".join(expected))
+
+    def test_errors_are_the_programs_words_there_too(self):
+        self.program(self.events({"event": "message", "text": "warning: few images"}, {"event": "error", "text": "no such model"}) + "sys.exit(1)")
+
+        def call():
+            with self.assertRaisesRegex(dualmd.ProgramError, "^error: no such model$") as caught:
+                dualmd.audit("m", **SIDES, out="a")
+            self.assertEqual(caught.exception.warnings, ["few images"])
+
+        self.assertEqual(self.shown(call), "warning: few images\nerror: no such model\n")
+
+    def test_who_asks_for_lines_or_for_nothing_has_them(self):
+        self.program("report(value('--out'))")
+        for told in ({"quiet": True}, {"log_format": "text"}):
+            self.assertEqual(self.shown(lambda: dualmd.audit("m", **SIDES, out="a", **told)), "")
+            self.assertNotIn("json", self.heard)
+        dualmd.audit("m", **SIDES, out="a")
+        self.assertNotIn("json", self.heard)
+        for words in (["report", "--out", "a"], ["audit", "-q", "--out", "a"]):
+            self.assertEqual(self.shown(lambda: dualmd.call(words)), "")
+            self.assertNotIn("json", self.heard)
+        # What is no event is shown as it is.
+        self.program("print(json.dumps({'model': {'a': 1}}))\nreport(value('--out'))")
+        self.assertEqual(self.shown(lambda: dualmd.audit("m", **SIDES, out="a")), '{"model": {"a": 1}}\n')
 
 
 class Stops(Case):

@@ -82,7 +82,7 @@ pub fn find(workspace: &Workspace) -> Option<PathBuf> {
         let mut command = Command::new(python);
         command.args([
             "-c",
-            "import torch, diffusers, transformers, peft, safetensors, scipy, dp_accounting",
+            "import torch, diffusers, transformers, peft, safetensors, scipy, dp_accounting, onnxruntime",
         ]);
         workspace::output(command).is_ok()
     })

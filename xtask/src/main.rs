@@ -17,6 +17,7 @@
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
+//! | `first_verdict` | seconds from an empty environment to the package's first verdict |
 //! | `guard` | whether a training step has become slower beside PyTorch's |
 //! | `instructions` | instructions of a training step, beside a stored count |
 //! | `scaling` | how long trainings take on many GPUs, from named inputs |
@@ -32,6 +33,7 @@ mod checksum;
 mod datasets;
 mod engine;
 mod features;
+mod first_verdict;
 mod fuzz;
 mod guard;
 mod instructions;
@@ -94,10 +96,12 @@ Usage: cargo xtask COMMAND [ARGS]
   fuzz [--seconds N] [TARGET...]
                              look for inputs that break a reader: all of them, each for N seconds (60); needs cargo-fuzz.
                              The corpus itself is replayed by `test`
-  wheel [--check] [--program FILE] [OUT]
+  wheel [--check] [--time [--torch VERSION]] [--program FILE] [OUT]
                              build the program as a Python package (OUT: target/wheel); --check installs it into a fresh
-                             environment and tries it; --program takes a dualmd that is built already, with dualmd-engine
-                             beside it
+                             environment and tries it; --time says how many seconds lie between an empty environment without
+                             Rust and the verdict on a pipeline made in Python (torch and diffusers come by pip: 9 GB of
+                             disk), --torch beside a torch of another version; --program takes a dualmd that is built
+                             already, with dualmd-engine beside it
   scaling [--write]          the estimates of docs/scaling.md from docs/scaling.json; --write puts them into the page
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)

@@ -117,7 +117,7 @@ const NEEDS: [Need; 8] = [
         module: "needs_python",
         variable: Some("DUALMD_TEST_PYTHON"),
         tests: "parity with Python's torch and diffusers",
-        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers, peft and dp-accounting",
+        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers, peft, dp-accounting and onnxruntime",
     },
     Need {
         module: "needs_sscd",

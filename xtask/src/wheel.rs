@@ -16,6 +16,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::Usage;
 use crate::engine::{self, Choice, Engine};
+use crate::first_verdict;
 use crate::version;
 use crate::wheels;
 use crate::workspace::{self, ENGINE, FRONT, Scratch, Workspace};
@@ -29,16 +30,28 @@ pub struct Options {
     program: Option<PathBuf>,
     /// Whether to install and try the wheel.
     check: bool,
+    /// Whether to time everything from an empty environment to a first verdict.
+    time: bool,
+    /// For that: another version of torch than the program's.
+    torch: Option<String>,
 }
 
 impl Options {
-    /// Reads `[--check] [--program FILE] [OUT]`.
+    /// Reads `[--check] [--time [--torch VERSION]] [--program FILE] [OUT]`.
     pub fn parse(args: &[String]) -> Result<Self> {
         let (mut out, mut program, mut check) = (None, None, false);
+        let (mut time, mut torch) = (false, None);
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--check" => check = true,
+                "--time" => time = true,
+                "--torch" => match args.next() {
+                    Some(other) if other.starts_with(|c: char| c.is_ascii_digit()) => {
+                        torch = Some(other.clone());
+                    }
+                    _ => bail!(Usage("--torch wants a version".into())),
+                },
                 "--program" => match args.next() {
                     Some(file) => program = Some(file.into()),
                     None => bail!(Usage("--program wants a file".into())),
@@ -48,10 +61,21 @@ impl Options {
                 extra => bail!(Usage(format!("unexpected argument: {extra}"))),
             }
         }
+        if torch.is_some() && !time {
+            bail!(Usage("--torch is for --time".into()));
+        }
+        if torch.as_deref().map(version::release) == Some(version::REQUIRED) {
+            bail!(Usage(format!(
+                "--torch wants another version than {}, which --time installs by itself",
+                version::REQUIRED
+            )));
+        }
         Ok(Self {
             out: out.unwrap_or_else(|| "target/wheel".into()),
             program,
             check,
+            time,
+            torch,
         })
     }
 }
@@ -114,10 +138,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let size = fs::metadata(&wheel).map_or(0, |data| data.len());
     eprintln!("{} ({:.1} MB)", wheel.display(), size as f64 / 1e6);
-    match options.check {
-        true => check(workspace, &wheel, &engine),
-        false => Ok(()),
+    if options.check {
+        check(workspace, &wheel, &engine)?;
     }
+    if options.time {
+        first_verdict::run(workspace, &wheel, options.torch.as_deref())?;
+    }
+    Ok(())
 }
 
 /// What a program asks of the machine, as readelf says.
@@ -582,9 +609,24 @@ mod tests {
             Options {
                 out: "out".into(),
                 program: Some("p".into()),
-                check: true
+                check: true,
+                time: false,
+                torch: None,
             }
         );
+        let timed = parse(&["--time", "--torch", "2.12.1"]).unwrap();
+        assert!(timed.time && !timed.check);
+        assert_eq!(timed.torch.as_deref(), Some("2.12.1"));
+        let wrong: [(&[&str], &str); 4] = [
+            (&["--torch", "2.12.1"], "--time"),
+            (&["--time", "--torch"], "a version"),
+            (&["--time", "--torch", "--check"], "a version"),
+            (&["--time", "--torch", version::REQUIRED], "another version"),
+        ];
+        for (wrong, says) in wrong {
+            let said = parse(wrong).unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
+        }
         assert_eq!(parse(&[]).unwrap().out, Path::new("target/wheel"));
         assert!(
             parse(&["--nonsense"])

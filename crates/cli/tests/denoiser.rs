@@ -316,9 +316,28 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn loras_are_defended_in_a_loop_of_diffusers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (photos, _) = sides(dir.path(), 40);
+        let out = dir.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        check("check_lora_pair.py", &[text(&photos), text(&out)]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn checkpoints_of_papers_are_converted() {
         let dir = tempfile::tempdir().unwrap();
         check("check_convert.py", &[text(dir.path())]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn files_of_onnx_are_audited_as_callables_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (members, others) = sides(dir.path(), 12);
+        let folders = [text(&members), text(&others), text(dir.path())];
+        check("check_onnx.py", &folders);
     }
 
     #[test]
@@ -339,6 +358,12 @@ mod needs_python {
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn adapters_ask_networks_as_their_pipelines_do() {
         check("check_denoiser.py", &["networks"]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn a_lora_s_base_is_asked_by_its_pipeline() {
+        check("check_denoiser.py", &["bases"]);
     }
 
     #[test]

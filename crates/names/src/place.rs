@@ -1,6 +1,6 @@
 //! Where a model in another process is, as it is typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long an answer of such a model may take where nothing else is said. The first one includes the loading of the model.
@@ -11,6 +11,8 @@ pub const DENOISER_TIMEOUT: Duration = Duration::from_secs(600);
 pub enum Place {
     /// A command line for the shell.
     Command(String),
+    /// A network in the ONNX format, which the Python package serves.
+    Onnx(PathBuf),
     /// A socket on which a server listens.
     Socket(PathBuf),
     /// A socket of the program that called this one, such as the Python package, and that goes with it: nobody else can ask there.
@@ -18,7 +20,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// `unix:PATH`, or else a command line.
+    /// `unix:PATH`, a file of ONNX by its ending, or else a command line.
     ///
     /// # Errors
     /// Why it can be neither.
@@ -26,9 +28,10 @@ impl Place {
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: wants the path of a socket, as in unix:/tmp/denoiser".into()),
             Some(path) => Ok(Self::Socket(path.into())),
-            None if text.trim().is_empty() => {
-                Err("give a command such as \"python serve.py\", or unix:PATH".into())
-            }
+            None if text.trim().is_empty() => Err(
+                "give a command such as \"python serve.py\", an .onnx file, or unix:PATH".into(),
+            ),
+            None if is_onnx(text) => Ok(Self::Onnx(text.into())),
             None => Ok(Self::Command(text.to_owned())),
         }
     }
@@ -47,15 +50,34 @@ impl Place {
     pub fn shown(&self) -> String {
         match self {
             Self::Command(command) => command.clone(),
+            Self::Onnx(file) => file.display().to_string(),
             Self::Socket(path) => format!("unix:{}", path.display()),
             Self::Caller(_) => "a model in Python".to_owned(),
         }
     }
 }
 
+/// Is it a file of ONNX, and no command whose last word is one?
+fn is_onnx(text: &str) -> bool {
+    text.ends_with(".onnx") && (!text.contains(char::is_whitespace) || Path::new(text).is_file())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_onnx_are_no_commands() {
+        let file = Place::parse("models/unet.onnx").unwrap();
+        assert_eq!(file, Place::Onnx("models/unet.onnx".into()));
+        assert_eq!(file.shown(), "models/unet.onnx");
+        assert_eq!(file.clone().of_caller(), file);
+        let command = "python serve.py unet.onnx";
+        assert_eq!(
+            Place::parse(command),
+            Ok(Place::Command(command.to_owned()))
+        );
+    }
 
     #[test]
     fn places_are_told_apart() {

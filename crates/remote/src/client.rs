@@ -16,7 +16,7 @@ use rand::Rng as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Bytes of an f32.
@@ -28,13 +28,16 @@ const MOST_PARAMETER_TENSORS: u64 = 1 << 16;
 /// A model that is asked over a socket. What it answers becomes eps at DDPM's levels ([`crate::levels`]).
 #[derive(Debug)]
 pub struct RemoteDenoiser {
-    hello: Hello,
+    hello: Arc<Hello>,
     place: String,
     fingerprint: String,
-    texts: Mutex<Texts>,
+    /// Those of the base are these, since one condition is shown to both.
+    texts: Arc<Mutex<Texts>>,
     /// Of how many parameter tensors its first answer to `gradient` was.
     parameter_tensors: OnceLock<usize>,
-    server: Mutex<Open>,
+    server: Arc<Mutex<Open>>,
+    /// Is it the model without what was trained on top of it?
+    base: bool,
 }
 
 /// What the model is, as the plan of an audit has it.
@@ -101,19 +104,38 @@ impl RemoteDenoiser {
         let answer = server.ask(&mut buffer, "hello", &settings, &[], hello::LIMIT)?;
         let hello = Hello::of(&answer)?;
         let mut denoiser = Self {
-            hello,
+            hello: Arc::new(hello),
             place: place.shown(),
             fingerprint: String::new(),
-            texts: Mutex::default(),
+            texts: Arc::default(),
             parameter_tensors: OnceLock::new(),
-            server: Mutex::new(Open {
+            server: Arc::new(Mutex::new(Open {
                 server,
                 buffer,
                 broken: None,
-            }),
+            })),
+            base: false,
         };
         denoiser.fingerprint = denoiser.identified()?;
         Ok(denoiser)
+    }
+
+    /// What the model was trained on top of, such as the base of a LoRA: a reference model. It is asked over the same connection, for predictions
+    /// alone. None where the server has none.
+    #[must_use]
+    pub fn base(&self) -> Option<Self> {
+        let has = self.hello.can.base && !self.base;
+        has.then(|| Self {
+            hello: Arc::clone(&self.hello),
+            place: self.place.clone(),
+            fingerprint: blake3::hash(format!("{} base", self.fingerprint).as_bytes())
+                .to_hex()
+                .to_string(),
+            texts: Arc::clone(&self.texts),
+            parameter_tensors: OnceLock::new(),
+            server: Arc::clone(&self.server),
+            base: true,
+        })
     }
 
     /// What the server says of its model.
@@ -238,6 +260,9 @@ impl RemoteDenoiser {
         // Models of images alone do not look at a condition.
         if let Some(condition) = condition.filter(|_| hello.can.texts) {
             settings.push(("texts", self.told(condition, rows)?));
+        }
+        if self.base {
+            settings.push(("base", "1".to_owned()));
         }
         Ok((question, settings))
     }
@@ -431,7 +456,7 @@ impl Denoiser for RemoteDenoiser {
         &self,
         question: &GradientQuestion<'_>,
     ) -> Option<dualmd_diffusion::Result<Tensor>> {
-        let can = self.hello.can.gradient;
+        let can = self.hello.can.gradient && !self.base;
         can.then(|| self.differentiated(question).map_err(DiffusionError::from))
     }
 }
@@ -541,7 +566,7 @@ impl Foreign for RemoteDenoiser {
     }
 
     fn generates(&self) -> bool {
-        self.hello.can.generate
+        self.hello.can.generate && !self.base
     }
 
     fn generate(&self, asked: &Asked<'_>) -> dualmd_diffusion::Result<Tensor> {

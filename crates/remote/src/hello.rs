@@ -29,6 +29,8 @@ pub struct Abilities {
     pub texts: bool,
     /// `gradient`: it answers with the norms of the loss's gradients.
     pub gradient: bool,
+    /// `base`: it predicts also as what the model was trained on top of, such as a LoRA's base.
+    pub base: bool,
 }
 
 /// A server's description of its model.
@@ -87,6 +89,7 @@ impl Hello {
             decode: can("decode"),
             texts: can("texts"),
             gradient: can("gradient"),
+            base: can("base"),
         };
         if image_shape != shape && !(can.encode && (can.generate || can.decode)) {
             return Err(wrong(format!(
@@ -249,12 +252,12 @@ mod tests {
             ([3, 32, 32], Prediction::Eps)
         );
         assert!(plain.name.is_none() && plain.schedule.len() == 1000);
-        assert!(!plain.can.generate && !plain.can.gradient);
+        assert!(!plain.can.generate && !plain.can.gradient && !plain.can.base);
         let more = [
             &PLAIN[..],
             &[
                 ("name", "mine"),
-                ("can", "sing, generate, gradient"),
+                ("can", "sing, generate, gradient,base"),
                 ("clip", "1.0"),
                 ("parameters", "5"),
             ],
@@ -264,6 +267,7 @@ mod tests {
         assert!(
             more.can.generate
                 && more.can.gradient
+                && more.can.base
                 && more.own_schedule
                 && more.clip == Some(1.0)
                 && more.parameters == Some(5)

@@ -56,6 +56,10 @@ impl Server {
                 let (stream, process) = start(place, command, timeout)?;
                 (stream, Some(process))
             }
+            Place::Onnx(file) => {
+                let (stream, process) = start(place, &serving(file), timeout)?;
+                (stream, Some(process))
+            }
         };
         // Fewer changes between the two processes. The system allows what it does; the usual size works as well.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, BUFFER);
@@ -192,6 +196,12 @@ fn connect(place: &Place, path: &Path) -> Result<UnixStream> {
         };
         error(place, format!("{why} ({e})"))
     })
+}
+
+/// The command that serves a file of ONNX: by the Python whose package started this program, or else by the one in `PATH`.
+fn serving(file: &Path) -> String {
+    let quoted = file.to_string_lossy().replace('\'', r"'\''");
+    format!("\"${{DUALMD_PYTHON:-python3}}\" -m dualmd.convert --serve -- '{quoted}'")
 }
 
 /// Starts a command and waits until it has connected.
@@ -362,5 +372,24 @@ impl Tail {
         let text = String::from_utf8_lossy(&kept.0);
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
         lines.collect::<Vec<_>>().join(" | ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_onnx_is_one_word_for_the_shell() {
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(serving(Path::new("my 'best' $model.onnx")))
+            .env("DUALMD_PYTHON", "echo")
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            "-m dualmd.convert --serve -- my 'best' $model.onnx\n"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Questions and answers over a socket, and what bad servers get.
 
 use dualmd_diffusion::{
-    Asked, Denoiser, DiffusionError, Foreign as _, GaussianDenoiser, NoiseSchedule,
+    Asked, Condition, Denoiser, DiffusionError, Foreign as _, GaussianDenoiser, NoiseSchedule,
 };
 use dualmd_remote::message::{self, Writer};
 use dualmd_remote::serve::{Served, serve};
@@ -121,6 +121,64 @@ fn the_fingerprint_tells_weights_apart_with_and_without_the_servers_own() {
     assert_ne!(of("c", Some("x"), 1.0), of("d", Some("y"), 1.0));
     assert_eq!(of("e", None, 1.0), of("f", None, 1.0));
     assert_ne!(of("g", None, 1.0), of("h", None, 1.001));
+}
+
+/// A LoRA's base is asked over the connection of the model, with the texts that the model was told.
+#[test]
+fn a_base_is_a_model_of_its_own_over_the_same_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let server = listening(&path, |mut stream| {
+        let (mut buffer, mut writer) = (Vec::new(), Writer::default());
+        while let Ok(asked) = message::read(&mut stream, &mut buffer, 1 << 20, "any") {
+            match asked.kind() {
+                "hello" => {
+                    let settings = [
+                        ("version", "1".to_owned()),
+                        ("shape", "2,2,2".to_owned()),
+                        ("prediction", "eps".to_owned()),
+                        ("fingerprint", "f".to_owned()),
+                        ("can", "texts,generate,base".to_owned()),
+                    ];
+                    writer.send(&mut stream, "hello", &settings, &[]).unwrap();
+                }
+                "predict" => {
+                    assert_eq!(asked.setting("texts"), Some(r#"["a cat","a dog","a cat"]"#));
+                    let x = asked.tensor("x", &[Kind::Float], &[3, 2, 2, 2]).unwrap();
+                    let made = match asked.setting("base") {
+                        Some("1") => &x * 2.0,
+                        _ => x,
+                    };
+                    let made = [("prediction", &made)];
+                    writer.send(&mut stream, "predict", &[], &made).unwrap();
+                }
+                _ => return,
+            }
+        }
+    });
+    let remote = open(&path).unwrap();
+    let base = remote.base().unwrap();
+    assert_ne!(remote.fingerprint(), base.fingerprint());
+    assert!(base.base().is_none());
+    assert!(remote.generates() && !base.generates());
+    let texts = remote.text_embeddings(&["a cat", "a dog", "a cat"]);
+    let told = Condition::of_text(texts.unwrap());
+    let (x, t) = (noisy(3), Tensor::from_slice(&[1i64, 2, 3]));
+    let ask = |model: &RemoteDenoiser| model.predict_noise(&x, &t, Some(&told)).unwrap();
+    assert_eq!(ask(&remote), x);
+    assert_eq!(ask(&base), &x * 2.0);
+    assert_eq!(ask(&remote), x);
+    // The connection lasts as long as one of them.
+    drop(remote);
+    assert_eq!(ask(&base), &x * 2.0);
+    drop(base);
+    server.join().unwrap();
+    let plain = dir.path().join("plain");
+    let server = listening(&plain, |stream| {
+        serve(stream, &served(&gaussian())).unwrap()
+    });
+    assert!(open(&plain).unwrap().base().is_none());
+    server.join().unwrap();
 }
 
 /// A server that answers hello as it should, and `predict` by the given function.

@@ -8,13 +8,14 @@ use anyhow::Result;
 use dualmd_experiment::attacks;
 use dualmd_names::{AttackSpec, BaseAttack, Needs, Similarity};
 
-/// The attacks that are named; all usual ones that fit if none are. Of a pair, what it generates is attacked and what both models
-/// together would give away; the attacks on one model only if they are asked for.
+/// The attacks that are named; all usual ones that fit if none are. `reference`: there is a reference model. Of a pair, what it generates is
+/// attacked and what both models together would give away; the attacks on one model only if they are asked for.
 pub fn asked(
     args: &ScoreOptions,
     audited: &Audited,
     text: bool,
     black_box: bool,
+    reference: bool,
 ) -> Result<Vec<AttackSpec>> {
     let named = &args.attacks;
     let pair = audited.is_pair();
@@ -39,7 +40,7 @@ pub fn asked(
         let fits = |a: &BaseAttack| match a.needs() {
             Needs::Nothing | Needs::Known => !pair,
             Needs::Pair => pair,
-            Needs::Reference => !pair && args.reference().is_some(),
+            Needs::Reference => !pair && reference,
             // No attack of the table is one of these: they are variants of those that learn.
             Needs::Shadow => false,
         };
@@ -76,7 +77,7 @@ pub fn asked(
                 "attack {spec} takes the two models of a DualMD pair: name both model folders (--pair MODEL1 MODEL2)"
             );
         }
-        if spec.needs() == Needs::Reference && args.reference().is_none() {
+        if spec.needs() == Needs::Reference && !reference {
             bail_usage!(
                 "attack {spec} compares with a reference model, trained like this one on other images: name it (--reference MODEL)"
             );

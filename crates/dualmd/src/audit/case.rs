@@ -67,10 +67,12 @@ impl Case {
     /// # Errors
     /// What cannot be read; what does not fit together.
     pub fn open(session: &Session, args: &ScoreOptions, audited: &Audited) -> Result<Self> {
-        let mut seen = None;
+        let (mut seen, mut base) = (None, None);
         let generator = match (&audited.denoiser, &audited.images) {
             (Some(place), _) => {
-                Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?)
+                let remote = RemoteDenoiser::open(place, args.denoiser_timeout)?;
+                base = remote.base().map(Generator::remote);
+                Generator::remote(remote)
             }
             (None, Some(images)) => {
                 let (unseen, set) = Unseen::open(images, args, session.reporter.as_ref())?;
@@ -83,9 +85,12 @@ impl Case {
                 Generator::open_adapted(&audited.folders, &audited.loras, set, engine)?
             }
         };
+        let case = Self::of(session, args, audited, generator)?;
         Ok(Self {
             seen,
-            ..Self::of(session, args, audited, generator)?
+            // A reference model that was named goes first.
+            reference: case.reference.or(base),
+            ..case
         })
     }
 

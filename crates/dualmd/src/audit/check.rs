@@ -102,7 +102,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
         if let Some(says) = &says {
             lines.push(format!("it says of itself: {says}"));
         }
-        let attacks = asked::asked(args, one, model.is_told(), true)?;
+        let attacks = asked::asked(args, one, model.is_told(), true, case.reference.is_some())?;
         let late = outside(&attacks, model.schedule().len());
         // Some that fail leave a report of the others.
         if !late.is_empty() && late.len() == attacks.len() {

@@ -450,7 +450,7 @@ fn model(
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
     let text = case.generator.first().is_told();
-    let attacks = asked::asked(args, audited, text, true)?;
+    let attacks = asked::asked(args, audited, text, true, case.reference.is_some())?;
     let told = Arc::clone(&session.reporter);
     let whole = Whole::of_audit(name, calls(args, case, &attacks), after, told);
     let whole = Arc::new(whole);

@@ -53,7 +53,7 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     dualmd_files::check_target(out)?;
     let case = Case::open(session, options, &audited)?;
     let text = case.generator.first().is_told();
-    let attacks = asked::asked(options, &audited, text, false)?;
+    let attacks = asked::asked(options, &audited, text, false, case.reference.is_some())?;
     let seed = options.seed;
     let draw = |model, images, seed| {
         let named = (audited.name.as_str(), model);
@@ -146,7 +146,7 @@ fn part(
     [csv, json]: [&Path; 2],
 ) -> Result<PartDone> {
     let text = case.generator.first().is_told();
-    let attacks = asked::asked(options, audited, text, black_box)?;
+    let attacks = asked::asked(options, audited, text, black_box, case.reference.is_some())?;
     let texts = Texts::of(case);
     let attacked = Attacked {
         case,

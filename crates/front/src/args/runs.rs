@@ -525,10 +525,10 @@ pub struct ScoreArgs {
     #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser", "generated"])]
     pub models: Vec<PathBuf>,
 
-    /// A model in another process, in place of MODEL: a command, or unix:PATH
+    /// A model in another process, in place of MODEL: a command, an .onnx file, or unix:PATH
     ///
     /// The command starts a server of the model, such as "python serve.py"; at unix:PATH a server listens already. docs/denoiser.md has the
-    /// protocol.
+    /// protocol. A file of ONNX is served by the Python package, which needs onnxruntime for it.
     #[arg(help_heading = "Model", long, value_name = "COMMAND", value_parser = Place::parse, conflicts_with_all = ["models", "named", "pair"])]
     pub denoiser: Option<Place>,
 
