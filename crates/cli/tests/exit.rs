@@ -521,7 +521,22 @@ fn a_check_of_a_run_says_beforehand_what_it_takes_and_what_would_stop_it() {
         &private,
         "model baseline: train.batch = 16: with DP-SGD at most",
     );
+    let late = [
+        "--set",
+        "audit.attacks=[\"loss\", \"sima@5000\", \"secmi@155\"]",
+    ];
+    let why = "audit.attacks: attack sima@5000: timestep 5000 is outside the model's schedule: choose 0 to 999; attack secmi@155: ";
+    stops(&out, &late, why);
+    let nowhere = text(&file).replace("tiny.toml", "none");
+    let nowhere = format!("sample.features_weights={nowhere}");
+    let features = ["--set", "sample.features=vit", "--set", &nowhere];
+    stops(&out, &features, "sample.features");
     assert!(!at("runs").exists(), "nothing is written");
+    // The run itself says so before it trains.
+    for asked in [&late[..], &features] {
+        let (code, _, why) = run(&at("late"), asked);
+        assert!(code > 0 && !at("late/models").exists(), "{code} {why}");
+    }
     let (code, lines, why) = check(&out, &["--set", "train.stepz=3"]);
     assert!(
         code == 2 && lines.is_empty() && why.contains("train.stepz") && why.contains("train.steps"),

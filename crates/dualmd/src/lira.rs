@@ -12,12 +12,13 @@ use crate::plan::{Plan, Target};
 use crate::report::{ReportOptions, Written, report};
 use crate::reporter::{Silent, duration};
 use crate::session::Session;
+use crate::stages::brought::Brought;
 use crate::stages::held::Held;
 use crate::stages::prepare::{self, Images};
 use crate::stages::sample::{self, Generator};
 use crate::stages::{RunFolder, attack, create_folder, score, trainings};
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name};
+use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name, rehearsal};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
 use dualmd_names::{BaseAttack, ModelKind, Needs};
@@ -228,6 +229,14 @@ fn prepare_shadows(
         bail_usage!(
             "LiRA's statistic here is the loss of models that are told nothing; class-conditional models cannot be repeated yet: set \
              data.labels = false"
+        );
+    }
+    let brought = Brought::of(experiment, Device::Cpu)?;
+    let schedule = brought.schedule(experiment.train.objective)?;
+    if let Some(why) = rehearsal::refused(&Method::from(STATISTIC), &schedule) {
+        bail_usage!(
+            "LiRA's statistic here is the loss at t = {}: {why}",
+            STATISTIC.t
         );
     }
     for (needs, told) in [

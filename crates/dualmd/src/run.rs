@@ -8,7 +8,7 @@ use crate::reporter::{Reporter, duration};
 use crate::session::Session;
 use crate::stages::held::Held;
 use crate::stages::shadow::{self, Shadow};
-use crate::stages::{RunFolder, attack, prepare, sample, trainings, utility};
+use crate::stages::{RunFolder, attack, beforehand, prepare, sample, trainings, utility};
 use crate::whole::{Part, Whole};
 use anyhow::{Context, Result};
 use std::cell::OnceCell;
@@ -183,6 +183,10 @@ fn stages_before(
         if until < Stage::Train && shadow::can_be_prepared(run, &plan)? {
             drop(Shadow::prepare(run, &plan, &images, session)?);
         }
+    }
+    if until >= Stage::Sample {
+        let device = session.engine.device;
+        beforehand::networks(run, &plan, images.set().shape(), device)?;
     }
     let told = Arc::clone(&session.reporter);
     let whole = Arc::new(Whole::of(run, &plan, &images, until, after, told)?);

@@ -10,15 +10,16 @@ use crate::estimate::{Questions, at_a_time, timed};
 use crate::machine;
 use crate::reporter::duration;
 use crate::session::Session;
+use crate::stages::beforehand::{impossible, without_network};
 use crate::stages::utility;
 use anyhow::{Result, bail};
-use dualmd_attack::{AttackError, Space};
+use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
 use dualmd_audit::format::counted;
 use dualmd_data::{FileFacts, ImageSet};
 use dualmd_diffusion::Denoiser;
 use dualmd_files::shown;
-use dualmd_names::{AttackSpec, Level};
+use dualmd_names::AttackSpec;
 use dualmd_record::RunFolder;
 use dualmd_record::plan::AuditPlan;
 use dualmd_torch::{Kind, Tensor, no_grad};
@@ -103,7 +104,13 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
             lines.push(format!("it says of itself: {says}"));
         }
         let attacks = asked::asked(args, one, model.is_told(), true)?;
-        let late = outside(&attacks, model.schedule().len());
+        let mut late = impossible(&attacks, model.schedule(), model.is_latent());
+        let (features, weights) = case.features();
+        let size = case.images.sides();
+        match utility::extractor(features, weights, size, case.engine.device) {
+            Ok(network) => late.extend(without_network(attacks.iter(), network.as_deref())),
+            Err(why) => look.push(format!("--features: {why:#}")),
+        }
         // Some that fail leave a report of the others.
         if !late.is_empty() && late.len() == attacks.len() {
             bail!("{}", late.join("; "));
@@ -175,18 +182,6 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
         lines,
         summary,
     })
-}
-
-/// The attacks that would fail because they name a timestep which the model's schedule does not have, each with the reason.
-fn outside(attacks: &[AttackSpec], timesteps: usize) -> Vec<String> {
-    let reason = |attack: &AttackSpec| match attack.level() {
-        Some(Level::Timestep(t)) if usize::try_from(t).map_or(true, |t| t >= timesteps) => {
-            let why = AttackError::Timestep { t, timesteps };
-            Some(format!("attack {attack}: {why}"))
-        }
-        _ => None,
-    };
-    attacks.iter().filter_map(reason).collect()
 }
 
 fn in_words(images: &Sides) -> String {
@@ -443,19 +438,6 @@ mod tests {
         let mut bare = set(&[(28, "png"), (28, "png")]);
         bare.records[0].file = None;
         assert_eq!(told_by_files(&small, &bare), None);
-    }
-
-    #[test]
-    fn timesteps_that_the_schedule_lacks_are_told_before() {
-        let attacks: Vec<AttackSpec> = ["loss", "sima@999", "sima@5000"]
-            .iter()
-            .map(|name| name.parse().unwrap())
-            .collect();
-        assert_eq!(
-            outside(&attacks, 1000),
-            ["attack sima@5000: timestep 5000 is outside the model's schedule: choose 0 to 999"]
-        );
-        assert_eq!(outside(&attacks, 500).len(), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::experiment::{Experiment, Train};
 use crate::plan::{Job, JobKind, Plan};
 use crate::stages::lesson::{cutout, distill_of, privacy, train_of};
 use crate::stages::train::options;
-use crate::stages::{RunFolder, text};
+use crate::stages::{RunFolder, beforehand, text};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::{Additions, TrainOptions, Trainer};
 use dualmd_diffusion::{Backbone, BackboneConfig, Condition, Denoiser};
@@ -50,6 +50,7 @@ pub(super) fn call(
     let (network, told, seen, parameters): (Box<dyn Denoiser>, Option<Condition>, [i64; 3], usize) =
         if plan.model.text {
             let origin = text::origin(experiment, shape, Halves::Widened, device)?;
+            beforehand::check_schedule(experiment, &origin.schedule, origin.is_latent())?;
             let told = no_grad(|| origin.told(&["a picture"]))?;
             let seen = origin.sample_shape().unwrap_or(shape.map(|d| d as i64));
             let parameters = origin.unet.parameters().count();

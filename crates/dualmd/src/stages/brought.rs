@@ -1,7 +1,7 @@
 //! What the user's folders bring to networks that are told no text: a model that all of them start from (`model.start`), or the
 //! autoencoder whose latents they see (`model.autoencoder`).
 
-use super::{files_in, hash_files, sample};
+use super::{beforehand, files_in, hash_files, sample};
 use crate::bail_usage;
 use crate::choices::{Objective, Sampler};
 use crate::experiment::Experiment;
@@ -117,6 +117,15 @@ impl Brought {
             }
             (None, Objective::Ddpm) => NoiseSchedule::default(),
         })
+    }
+
+    /// Refuses attacks and numbers of steps that the noise schedule does not allow.
+    ///
+    /// # Errors
+    /// As [`beforehand::check_schedule`], and as [`Self::schedule`].
+    pub fn check_schedule(&self, experiment: &Experiment) -> Result<()> {
+        let schedule = self.schedule(experiment.train.objective)?;
+        beforehand::check_schedule(experiment, &schedule, self.autoencoder.is_some())
     }
 
     /// The classes of a run whose images have these: the images', or those of the model that training starts from.

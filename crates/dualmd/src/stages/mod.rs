@@ -3,6 +3,7 @@
 
 pub mod attack;
 pub(crate) mod batches;
+pub(crate) mod beforehand;
 pub mod blind;
 pub(crate) mod brought;
 pub mod captions;

@@ -3,7 +3,7 @@
 use super::brought::{self, Brought};
 use super::text::Told;
 use super::train_images::TrainImages;
-use super::{RunFolder, captions, prepared, text};
+use super::{RunFolder, beforehand, captions, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
@@ -478,6 +478,7 @@ fn network_facts(
             check_pretraining(base.set(), set, selected)?;
         }
         let origin = text::origin(experiment, set.shape(), Halves::Kept, Device::Cpu)?;
+        beforehand::check_schedule(experiment, &origin.schedule, origin.is_latent())?;
         let folder = model.base.as_ref().map(|f| vec![f.into()]);
         let base = folder.map(|f| super::sample::fingerprint(&f, WeightSet::Ema));
         (
@@ -488,6 +489,7 @@ fn network_facts(
     } else {
         let brought = Brought::of(experiment, Device::Cpu)?;
         brought.check(experiment)?;
+        brought.check_schedule(experiment)?;
         let seen = brought.seen(set.shape())?;
         labels = labels.map(|own| brought.classes(own)).transpose()?;
         let network = match brought.network {

@@ -403,20 +403,23 @@ pub fn score(
     })
 }
 
+/// Why `nn-features` cannot be run without a network that makes features.
+pub(crate) fn lacks_network() -> String {
+    format!(
+        "{} compares features of images, and there is no network for them: `cargo xtask features`, in a source checkout, \
+         fetches one, or {} names its file (by pixels the attack is {})",
+        BaseAttack::NearestFeatures.name(),
+        super::utility::WEIGHTS,
+        BaseAttack::Nearest.name()
+    )
+}
+
 /// Scores of `nn-features`.
 fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
     let extractor = subject
         .extractor
         .filter(|e| !e.name().starts_with("pixels"))
-        .with_context(|| {
-            format!(
-                "{} compares features of images, and there is no network for them: `cargo xtask features`, in a source checkout, \
-                 fetches one, or {} names its file (by pixels the attack is {})",
-                BaseAttack::NearestFeatures.name(),
-                super::utility::WEIGHTS,
-                BaseAttack::Nearest.name()
-            )
-        })?;
+        .with_context(lacks_network)?;
     Ok(feature_scores(
         &vectors(extractor, x)?,
         &vectors(extractor, pool)?,
