@@ -693,10 +693,17 @@ fn a_pipeline_reads_json_alone() {
         );
         let (allowed, needed): (&[&str], &[&str]) = match value["event"].as_str().unwrap() {
             "progress" => (
-                &["epoch", "loss", "task", "run_seconds_left"],
+                &[
+                    "epoch",
+                    "loss",
+                    "task",
+                    "run_seconds_left",
+                    "run_left_without",
+                ],
                 &["model", "stage", "step", "total", "images_per_second"],
             ),
             "finished" => (&[], &["model", "note"]),
+            "working" => (&["model", "task"], &["seconds"]),
             "result" => (&[], &["model", "finding"]),
             "message" | "error" => (&[], &["text"]),
             other => panic!("{other}: {line}"),

@@ -169,6 +169,7 @@ impl<'a> Ready<'a> {
                             / methods.len() as f64
                             / began.elapsed().as_secs_f64(),
                         run_seconds_left: None,
+                        run_left_without: Vec::new(),
                     });
                 },
                 stop: &|| session.stopped(),
