@@ -4,7 +4,7 @@ mod summary;
 
 use crate::audit::undoubled;
 use crate::choices::{Features, Order, Weights};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Reporter, meanwhile};
 use crate::session::Session;
 use crate::stages::attack::weight_set;
 use crate::stages::fit::Fitting;
@@ -14,6 +14,7 @@ use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::text::captions_of;
 use crate::stages::{create_folder, remove, utility};
+use crate::whole::{Part, Whole};
 use crate::{bail_usage, machine};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
@@ -27,6 +28,7 @@ use dualmd_record::memorisation::{FitScores, Memorisation, PromptMeasure};
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use summary::Summary;
 
 /// Prompts, and their images where there are any.
@@ -119,6 +121,7 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
     // Before hours of work, not after.
     drawn::stale(&folder, &is_drawn)?;
     let (engine, seed) = (&session.engine, args.seed);
+    let reporter = session.reporter.as_ref();
     let Some(first) = args.models.first() else {
         bail_usage!("no model is named");
     };
@@ -157,7 +160,10 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         None => None,
     };
     let real = match (&case.images, extractor.as_deref()) {
-        (Some((x, members)), Some(extractor)) => Some(Real::new(extractor, x, *members)?),
+        (Some((x, members)), Some(extractor)) => {
+            let real = || Real::new(extractor, x, *members);
+            Some(meanwhile(reporter, "", "features of real images", real)?)
+        }
         _ => None,
     };
     let clip = args.clip.as_deref();
@@ -166,7 +172,9 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         .transpose()?;
     let (fitting, unfit) = match args.fit.is_empty() {
         true => (None, None),
-        false => match fitting(session, args, &case, &generator) {
+        false => match meanwhile(reporter, "", "sentences", || {
+            fitting(session, args, &case, &generator)
+        }) {
             Ok(fitting) => (Some(fitting), None),
             Err(error) if args.fit_if_possible => {
                 let reason = format!("{error:#}");
@@ -200,6 +208,12 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
     create_folder(&folder)?;
     drawn::clear(&drawn::stale(&folder, &is_drawn)?)?;
     let (began, total) = (std::time::Instant::now(), case.prompts.len() * args.n);
+    let counted = [
+        (Part::Prompts, "memorisation", total as f64),
+        (Part::Judge, "", 1.0),
+    ];
+    let whole = Whole::of_parts(&counted, Arc::clone(&session.reporter));
+    whole.enter(Part::Prompts);
     let found = measure.prompts(&case.prompts, real.as_ref(), |done, images| {
         let (each, new) = (args.n, images.size()[0] as usize);
         let first = done * each - new;
@@ -208,7 +222,7 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
             save_png(&folder.join(image_name(prompt, image)), picture)?;
         }
         let event = ProgressEvent::images("", done * each, total, began);
-        session.reporter.progress(&event.doing("memorisation"));
+        whole.progress(&event.doing("memorisation"));
         Ok(!session.stopped())
     })?;
     write_table(&args.out.join("memorisation.csv"), &case.prompts, &found)?;

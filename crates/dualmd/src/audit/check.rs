@@ -12,6 +12,7 @@ use crate::reporter::duration;
 use crate::session::Session;
 use crate::stages::beforehand::{impossible, without_network};
 use crate::stages::utility;
+use crate::whole::{AuditWork, compares};
 use anyhow::{Result, bail};
 use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
@@ -305,8 +306,13 @@ impl Work {
     }
 }
 
-/// Network calls of the audit of one model: those of the images that are drawn, and those of attacks.
-pub(super) fn calls(args: &ScoreOptions, case: &Case, attacks: &[AttackSpec]) -> [f64; 2] {
+/// What the audit does with one model of `models`: network calls and images.
+pub(super) fn work(
+    args: &ScoreOptions,
+    case: &Case,
+    attacks: &[AttackSpec],
+    models: usize,
+) -> AuditWork {
     let (model, images) = (case.generator.first(), &case.images);
     let scored = images.members.len() + images.nonmembers.len();
     let guided = model.is_told() && args.draw.guidance != 1.0;
@@ -328,8 +334,21 @@ pub(super) fn calls(args: &ScoreOptions, case: &Case, attacks: &[AttackSpec]) ->
         images: drawn(args.draw.images),
         per_prompt: drawn(args.draw.per_prompt),
     };
-    let attacking: f64 = attacks.iter().map(|attack| asked.attack(attack)).sum();
-    [asked.drawing(), attacking]
+    let calls = |comparing: bool| -> f64 {
+        let of = attacks.iter().filter(|a| compares(a) == comparing);
+        of.map(|attack| asked.attack(attack)).sum()
+    };
+    AuditWork {
+        drawing: asked.drawing(),
+        attacking: calls(false),
+        drawn_for_attacks: calls(true),
+        measured: match model.is_told() {
+            true => scored * args.draw.per_prompt,
+            false => args.draw.images,
+        } as f64,
+        real: scored as f64,
+        models,
+    }
 }
 
 /// Times a few calls of the network, and counts those of the audit.
@@ -379,9 +398,10 @@ fn measured(
         let eps = no_grad(|| network.predict_noise(&x, &t, told.as_ref()))?;
         Ok(eps.f_sum(Kind::Float)?.double_value(&[]))
     })? / batch.max(1) as f64;
-    let [drawing, attacking] = calls(args, case, attacks).map(|calls| call * calls);
+    let work = work(args, case, attacks, 1);
+    let attacking = work.attacking + work.drawn_for_attacks;
     Ok(Work {
-        seconds: Some([drawing, attacking]),
+        seconds: Some([call * work.drawing, call * attacking]),
         batch,
         whole: batch == whole,
     })

@@ -81,14 +81,22 @@ pub fn all(
             &format!("attacked in {}", duration(began.elapsed())),
         );
     }
-    let labels = &attacked.labels;
+    Ok(true)
+}
+
+/// The controls of a run that is attacked, and the members that its attacks find: the blind baseline, tests of whole sets,
+/// `exposed.json`.
+///
+/// # Errors
+/// Images that cannot be read, files that cannot be written.
+pub fn controls(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> Result<()> {
+    let labels = labels(images);
     let (held, members) = images.held()?;
     let records: Vec<&Record> = held.records.iter().collect();
-    blind::write(&run.controls(), &records, labels, plan.seed, session)?;
-    sets::all(run, plan, labels)?;
+    blind::write(&run.controls(), &records, &labels, plan.seed, session)?;
+    sets::all(run, plan, &labels, session.reporter.as_ref())?;
     let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
-    write_exposed(run, &names, &records[..members])?;
-    Ok(true)
+    write_exposed(run, &names, &records[..members])
 }
 
 /// Members and non-members as attacks take them.

@@ -9,6 +9,7 @@ use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
+use crate::reporter::meanwhile;
 use crate::session::Session;
 use anyhow::{Result, bail};
 use dualmd_attack::nn;
@@ -583,6 +584,7 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
 
 /// Samples from every audited model of a plan. Returns false if asked to stop before the end.
 pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> Result<bool> {
+    let reporter = session.reporter.as_ref();
     for target in &plan.models {
         if session.stopped() {
             return Ok(false);
@@ -591,7 +593,9 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
         if folder.join(NEAREST).exists() {
             if !compared(&folder)? {
                 let generated = of_members(plan, images, read_samples(run, &target.name)?);
-                nearest_of_run(plan, images, &folder, &generated)?;
+                meanwhile(reporter, &target.name, "nearest images", || {
+                    nearest_of_run(plan, images, &folder, &generated)
+                })?;
             }
             continue;
         }
@@ -610,7 +614,9 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
             write_prompts(&folder, asked, plan.sample.per_prompt)?;
         }
         let generated = of_members(plan, images, generated);
-        nearest_of_run(plan, images, &folder, &generated)?;
+        meanwhile(reporter, &target.name, "nearest images", || {
+            nearest_of_run(plan, images, &folder, &generated)
+        })?;
         session.reporter.finished(
             &target.name,
             &format!("{} images drawn", generated.size()[0]),
