@@ -8,7 +8,7 @@ use super::options::{AuditOptions, ScoreOptions};
 use crate::choices::{Features, Order};
 use crate::estimate::{Questions, at_a_time, timed};
 use crate::machine;
-use crate::reporter::duration;
+use crate::reporter::{duration, meanwhile};
 use crate::session::Session;
 use crate::stages::beforehand::{impossible, without_network};
 use crate::stages::utility;
@@ -96,7 +96,9 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
     let mut sides = <[String; 2]>::default();
     let (mut models, mut sizes) = (Vec::new(), (0, 0, [0; 3]));
     for one in &all {
-        let case = Case::open(session, args, one)?;
+        let case = meanwhile(session.reporter.as_ref(), &one.name, "opening", || {
+            Case::open(session, args, one)
+        })?;
         let model = case.generator.first();
         let described = called(one, model);
         lines.push(format!("{}: {described}", one.name));

@@ -207,7 +207,9 @@ fn audit_all(
     // Nothing is made for a model or images that cannot be opened.
     let opened = match given {
         Some(given) => Case::of(session, args, one, given)?,
-        None => Case::open(session, args, one)?,
+        None => meanwhile(session.reporter.as_ref(), &one.name, "opening", || {
+            Case::open(session, args, one)
+        })?,
     };
     marks.push((one.name.as_str(), opened.generator.fingerprint().to_owned()));
     let _held = Held::run(out, session.reporter.as_ref())?;

@@ -117,7 +117,7 @@ impl Cli {
 /// The common flags that do nothing for a command, by name.
 fn idle(command: &str) -> &'static [&'static str] {
     match command {
-        "list" | "jobs" | "new" | "completions" | "man" => &[
+        "list" | "jobs" | "new" | "completions" | "man" | "lora-size" => &[
             "seed",
             "device",
             "dtype",
@@ -126,10 +126,13 @@ fn idle(command: &str) -> &'static [&'static str] {
             "verbose",
             "log_format",
         ],
-        "roc" | "report" | "compare" | "export" => &["seed", "device", "dtype", "threads"],
-        "split" | "import" => &["device", "dtype", "threads"],
+        "roc" | "report" | "compare" | "verify" | "export" => {
+            &["seed", "device", "dtype", "threads", "verbose"]
+        }
+        "split" | "import" => &["device", "dtype", "threads", "verbose"],
+        "selftest" => &["device", "dtype", "quiet", "verbose", "log_format"],
         "predict" => &["seed"],
-        "lora-size" => &["seed", "device", "dtype"],
+        "metrics" | "caption" => &["dtype"],
         "work" => &["seed", "dtype"],
         _ => &[],
     }

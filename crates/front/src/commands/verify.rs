@@ -1,16 +1,19 @@
 //! `dualmd verify`.
 
-use crate::args::VerifyArgs;
+use crate::args::{Global, VerifyArgs};
+use crate::progress::Terminal;
 use anyhow::Result;
 use dualmd_runs::evidence::{self, Opener};
+use dualmd_runs::reporter::meanwhile;
 use std::process::ExitCode;
 
 /// Checks an evidence folder, and says where an image stands in it.
 ///
 /// # Errors
 /// A folder that is none; files that cannot be read.
-pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
-    let mut checked = evidence::verify(&args.bundle)?;
+pub fn verify(global: &Global, args: &VerifyArgs) -> Result<ExitCode> {
+    let reporter = Terminal::new(global);
+    let mut checked = meanwhile(&reporter, "", "evidence", || evidence::verify(&args.bundle))?;
     if let Some(root) = &args.root {
         checked = checked.against(root);
     }
