@@ -533,9 +533,16 @@ fn a_check_of_a_run_says_beforehand_what_it_takes_and_what_would_stop_it() {
     stops(&out, &features, "sample.features");
     assert!(!at("runs").exists(), "nothing is written");
     // The run itself says so before it trains.
-    for asked in [&late[..], &features] {
-        let (code, _, why) = run(&at("late"), asked);
-        assert!(code > 0 && !at("late/models").exists(), "{code} {why}");
+    let refused: [(&[&str], &str); 3] = [
+        (&late, "sima@5000"),
+        (&features, "sample.features"),
+        (&private, "train.batch = 16"),
+    ];
+    for (place, (asked, wanted)) in refused.into_iter().enumerate() {
+        let late = at(&format!("late-{place}"));
+        let (code, _, why) = run(&late, asked);
+        assert!(code > 0 && why.contains(wanted), "{code} {why}");
+        assert!(!late.join("models").exists(), "{why}");
     }
     let (code, lines, why) = check(&out, &["--set", "train.stepz=3"]);
     assert!(

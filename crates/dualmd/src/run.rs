@@ -195,6 +195,9 @@ fn stages_before(
             drop(Shadow::prepare(run, &plan, &images, session)?);
         }
     }
+    for job in plan.trainings.iter().filter(|_| until >= Stage::Train) {
+        beforehand::private_batch(&plan, job).with_context(|| format!("model {}", job.name))?;
+    }
     if until >= Stage::Sample {
         let device = session.engine.device;
         beforehand::networks(run, &plan, images.set().shape(), device)?;

@@ -8,7 +8,7 @@
 
 use crate::choices::{Copies, Features, Stage};
 use crate::estimate;
-use crate::plan::Plan;
+use crate::plan::{JobKind, Plan};
 use crate::reporter::{ProgressEvent, Reporter, Work};
 use crate::stages::prepare::Images;
 use crate::stages::{RunFolder, shadow};
@@ -54,6 +54,8 @@ pub enum Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Train,
+    /// Trainings with DP-SGD, of which only the most that they can take is counted: they are no measure of others.
+    Private,
     Search,
     Prompts,
     Draw,
@@ -66,11 +68,12 @@ enum Kind {
 }
 
 /// How many there are.
-const KINDS: usize = 10;
+const KINDS: usize = 11;
 
 impl Kind {
     const ALL: [Self; KINDS] = [
         Self::Train,
+        Self::Private,
         Self::Search,
         Self::Prompts,
         Self::Draw,
@@ -86,6 +89,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::Private => "dp-sgd",
             Self::Search => "search",
             Self::Prompts => "prompts",
             Self::Draw => "sample",
@@ -101,7 +105,7 @@ impl Kind {
     /// What its progress is told as; none of work whose models are timed as wholes.
     fn told(self) -> Option<Work> {
         match self {
-            Self::Train => Some(Work::Train),
+            Self::Train | Self::Private => Some(Work::Train),
             Self::Search | Self::Draw => Some(Work::Generate),
             Self::Prompts => Some(Work::Measure),
             Self::Attack | Self::Statistic => Some(Work::Attack),
@@ -121,6 +125,11 @@ impl Part {
             Self::Attack | Self::Controls | Self::Statistic => Stage::Attack,
             Self::Judge | Self::Report => Stage::Report,
         }
+    }
+
+    /// Is progress of this kind told in the part?
+    fn counts(self, kind: Kind) -> bool {
+        kind == self.kind() || (kind == Kind::Private && self.kind() == Kind::Train)
     }
 
     fn kind(self) -> Kind {
@@ -152,6 +161,8 @@ struct Item {
     done: f64,
     /// What was heard of it last: that share, and when.
     heard: Option<(f64, Instant)>,
+    /// Its own pace.
+    own: Measured,
 }
 
 impl Item {
@@ -163,6 +174,7 @@ impl Item {
             units,
             done: 0.0,
             heard: None,
+            own: Measured::default(),
         }
     }
 
@@ -327,7 +339,7 @@ impl Ledger {
                 learnt.add(item.kind, item.left(), (at - *since).as_secs_f64());
                 (*since, timed) = (at, true);
             }
-            if item.kind == now.kind() {
+            if now.counts(item.kind) {
                 learnt.whole(item.kind);
             }
             item.done = 1.0;
@@ -346,12 +358,13 @@ impl Ledger {
         let told = now.kind().told() == Some(event.stage);
         let mut items = self.items.iter_mut().filter(|_| told && event.total > 0);
         // What is done beside, such as attacks on the model's own images, was not counted.
-        let item = items.find(|i| i.part == now && i.kind == now.kind() && i.title == title);
+        let item = items.find(|i| i.part == now && now.counts(i.kind) && i.title == title);
         if let Some(item) = item {
             let done = (event.step as f64 / event.total as f64).min(1.0);
             if let Some((before, then)) = item.heard.filter(|(before, _)| *before <= done) {
-                let units = (done - before) * item.units;
-                self.learnt.add(item.kind, units, (at - then).as_secs_f64());
+                let (units, took) = ((done - before) * item.units, at - then);
+                item.own.add(units, took.as_secs_f64());
+                self.learnt.add(item.kind, units, took.as_secs_f64());
             }
             item.done = done;
             item.heard = Some((done, at));
@@ -365,15 +378,15 @@ impl Ledger {
             seconds: 0.0,
             without: Vec::new(),
         };
-        let mut known = false;
+        let mut known = self.trainings_left(&mut left);
         for kind in Kind::ALL {
-            let of_kind: Vec<&Item> = self
-                .items
-                .iter()
-                .filter(|item| item.kind == kind && item.left() > 0.0)
-                .collect();
-            let later = self.after.get(kind as usize).copied().unwrap_or_default();
-            if of_kind.is_empty() && later <= 0.0 {
+            if kind.told() == Some(Work::Train) {
+                continue;
+            }
+            let of_kind = self.items.iter().filter(|item| item.kind == kind);
+            let units: f64 = of_kind.map(Item::left).sum();
+            let later = self.later(kind);
+            if units + later <= 0.0 {
                 continue;
             }
             let Some(one) = self.learnt.of(kind).rate() else {
@@ -381,37 +394,57 @@ impl Ledger {
                 continue;
             };
             known = true;
-            left.seconds += match kind {
-                Kind::Train => {
-                    let parts = [Part::Train, Part::TrainShadow];
-                    let of =
-                        |part: Part| self.side_by_side(of_kind.iter().filter(|i| i.part == part));
-                    let units: f64 = parts.into_iter().map(of).sum();
-                    (units + later / self.parallel as f64) / one
-                }
-                _ => {
-                    let units: f64 = of_kind.iter().map(|item| item.left()).sum();
-                    let all = (units + later) / one;
-                    // Of what is timed as a whole some time has gone.
-                    let begun = kind.told().is_none() && self.now.kind() == kind;
-                    let gone = match begun && !of_kind.is_empty() {
-                        true => (at - self.since).as_secs_f64(),
-                        false => 0.0,
-                    };
-                    (all - gone).max(later / one)
-                }
+            // Of what is timed as a whole some time has gone.
+            let begun = units > 0.0 && kind.told().is_none() && self.now.kind() == kind;
+            let gone = match begun {
+                true => (at - self.since).as_secs_f64(),
+                false => 0.0,
             };
+            left.seconds += ((units + later) / one - gone).max(later / one);
         }
         known.then_some(left)
     }
 
-    /// The units of trainings that one place has to go through: side by side as long as there are enough of them; the longest one in any
-    /// case.
-    fn side_by_side<'a>(&self, items: impl Iterator<Item = &'a &'a Item>) -> f64 {
-        let left: Vec<f64> = items.map(|item| item.left()).collect();
-        let all: f64 = left.iter().sum();
-        let side_by_side = self.parallel.min(left.len()).max(1) as f64;
-        let longest = left.iter().copied().fold(0.0, f64::max);
+    /// Units of a kind in the runs or models that follow.
+    fn later(&self, kind: Kind) -> f64 {
+        self.after.get(kind as usize).copied().unwrap_or_default()
+    }
+
+    /// Adds the trainings that are left, each by its own pace once that is known, else by that of its kind. Says whether any was known.
+    fn trainings_left(&self, left: &mut Left) -> bool {
+        let mut known = false;
+        let pace = |item: &Item| {
+            let own = item.own.rate();
+            own.or_else(|| self.learnt.of(item.kind).rate())
+        };
+        for part in [Part::Train, Part::TrainShadow] {
+            let of_part = self.items.iter().filter(|item| item.part == part);
+            let seconds = |item: &Item| Some(item.left() / pace(item)?);
+            let each: Vec<f64> = of_part.filter_map(seconds).filter(|s| *s > 0.0).collect();
+            known |= !each.is_empty();
+            left.seconds += self.side_by_side(&each);
+        }
+        for kind in [Kind::Train, Kind::Private] {
+            let later = self.later(kind);
+            let mut of_kind = self.items.iter().filter(|item| item.kind == kind);
+            let open = of_kind.any(|item| item.left() > 0.0 && pace(item).is_none());
+            match self.learnt.of(kind).rate() {
+                Some(one) if later > 0.0 => {
+                    known = true;
+                    left.seconds += later / one / self.parallel as f64;
+                }
+                None if later > 0.0 || open => left.without.push(kind.name()),
+                _ => {}
+            }
+        }
+        known
+    }
+
+    /// Seconds by the clock of trainings that take so long: side by side as long as there are enough of them; the longest one in any case.
+    fn side_by_side(&self, seconds: &[f64]) -> f64 {
+        let all: f64 = seconds.iter().sum();
+        let side_by_side = self.parallel.min(seconds.len()).max(1) as f64;
+        let longest = seconds.iter().copied().fold(0.0, f64::max);
         (all / side_by_side).max(longest)
     }
 }
@@ -461,9 +494,13 @@ impl Whole {
         let of_shadow = shadow::folder(run);
         for job in &plan.trainings {
             let calls = estimate::training(plan, job).calls();
+            let private = matches!(job.kind, JobKind::DpSgd { .. });
             let mut trained = |part, run: &RunFolder| {
                 let there = run.training(&job.name).exists();
-                let item = Item::new(part, &job.name, calls);
+                let mut item = Item::new(part, &job.name, calls);
+                if private {
+                    item.kind = Kind::Private;
+                }
                 add(item, if there { calls } else { 0.0 });
             };
             trained(Part::Train, run);
@@ -914,6 +951,29 @@ mod tests {
         is_near(run.at(20, Work::Train, "x", 60), left, &["sample"]);
         let left = 200.0 / 2.0 + 400.0 / 4.0;
         is_near(run.at(30, Work::Train, "a", 0), left, &["sample"]);
+    }
+
+    #[test]
+    fn a_private_training_is_no_measure_of_others_and_each_has_its_own_pace() {
+        let items = [
+            (Part::Train, "a", 100.0),
+            (Part::Train, "b", 100.0),
+            (Part::Train, "dp", 3600.0),
+        ];
+        let mut run = Told::new(1, [0.0; KINDS], &items);
+        run.ledger.items[2].kind = Kind::Private;
+        run.at(0, Work::Train, "a", 0);
+        is_near(run.at(20, Work::Train, "a", 50), 60.0, &["dp-sgd"]);
+        run.at(40, Work::Train, "a", 100);
+        run.finished(40, "a");
+        // Half as fast: 100 calls in 80 s by itself.
+        run.at(40, Work::Train, "b", 0);
+        is_near(run.at(80, Work::Train, "b", 50), 40.0, &["dp-sgd"]);
+        run.at(120, Work::Train, "b", 100);
+        run.finished(120, "b");
+        run.at(120, Work::Train, "dp", 0);
+        // A tenth in 30 s, though it was counted as long.
+        is_near(run.at(150, Work::Train, "dp", 10), 270.0, &[]);
     }
 
     #[test]

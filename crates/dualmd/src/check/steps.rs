@@ -8,7 +8,7 @@ use crate::plan::{Job, JobKind, Plan};
 use crate::stages::lesson::{cutout, distill_of, privacy, train_of};
 use crate::stages::train::options;
 use crate::stages::{RunFolder, beforehand, text};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use dualmd_defense::{Additions, TrainOptions, Trainer};
 use dualmd_diffusion::{Backbone, BackboneConfig, Condition, Denoiser};
 use dualmd_torch::ranks::Group;
@@ -171,12 +171,7 @@ pub(super) fn steps(
     let members = plan.data.members;
     if matches!(job.kind, JobKind::DpSgd { .. }) {
         privacy(&job.kind, &real, members)?;
-        if t.batch > members {
-            bail!(
-                "train.batch = {}: with DP-SGD at most the number of images, {members}, because each is drawn at most once in a step",
-                t.batch
-            );
-        }
+        beforehand::private_batch(plan, job)?;
     }
     let begun = Begun::of(run, plan, job, shape, engine)?;
     let (trained, network) = (begun.network.parameters().count(), begun.parameters);

@@ -2,12 +2,13 @@
 //! are not there.
 
 use super::attack::labels;
+use super::lesson::train_of;
 use super::prepare::Images;
 use super::score::{Label, lacks_network};
 use super::{RunFolder, copies, utility};
 use crate::bail_usage;
 use crate::experiment::Experiment;
-use crate::plan::Plan;
+use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result};
 use dualmd_attack::{AttackError, Known, Space, rehearsal};
 use dualmd_diffusion::NoiseSchedule;
@@ -59,6 +60,20 @@ pub fn check_schedule(
     let steps = experiment.sample.steps;
     if let Err(why) = schedule.sampling_timesteps(steps) {
         bail_usage!("sample.steps = {steps}: {why}");
+    }
+    Ok(())
+}
+
+/// Refuses a training with DP-SGD whose batch is larger than its set.
+///
+/// # Errors
+/// It is.
+pub fn private_batch(plan: &Plan, job: &Job) -> Result<()> {
+    let (batch, members) = (train_of(plan, job).batch, plan.data.members);
+    if matches!(job.kind, JobKind::DpSgd { .. }) && batch > members {
+        bail_usage!(
+            "train.batch = {batch}: with DP-SGD at most the number of images, {members}, because each is drawn at most once in a step"
+        );
     }
     Ok(())
 }
