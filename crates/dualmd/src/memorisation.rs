@@ -112,6 +112,14 @@ pub fn memorisation(session: &Session, args: &MemorisationOptions) -> Result<Vec
     measured(session, args)
 }
 
+/// What [`memorisation()`] left in a folder.
+///
+/// # Errors
+/// There is nothing, or it is damaged.
+pub fn read(out: &Path) -> Result<Memorisation> {
+    Ok(dualmd_record::read(&out.join("memorisation.json"))?)
+}
+
 /// As [`memorisation()`], in a folder that the caller holds.
 ///
 /// # Errors

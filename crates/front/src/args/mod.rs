@@ -138,6 +138,14 @@ fn idle(command: &str) -> &'static [&'static str] {
     }
 }
 
+/// `dualmd selftest`
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Print what each attack found as one line of JSON, and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Flags that every command has.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
@@ -330,7 +338,7 @@ pub enum Command {
 
     /// Check this program: it must find a planted leak, and nothing where there is none
     #[command(after_help = "Example:\n  dualmd selftest")]
-    Selftest,
+    Selftest(SelftestArgs),
 
     /// Import checkpoints and split files of other programs
     #[command(arg_required_else_help = true)]

@@ -118,6 +118,30 @@ fn common_flags_stand_before_or_after_the_command() {
 }
 
 #[test]
+fn every_command_that_concludes_something_has_json() {
+    for command in [
+        "audit",
+        "run",
+        "tune",
+        "demo",
+        "report",
+        "compare",
+        "roc",
+        "extract",
+        "lira",
+        "memorisation",
+        "metrics",
+        "lora-size",
+        "verify",
+        "selftest",
+        "jobs",
+    ] {
+        let page = refused_help(&format!("dualmd {command} -h"));
+        assert!(page.contains("--json"), "{command}: {page}");
+    }
+}
+
+#[test]
 fn short_help_is_shorter_wherever_a_flag_has_more_to_say() {
     for command in Cli::definition("0").get_subcommands() {
         let longer = command
