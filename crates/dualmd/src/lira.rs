@@ -446,6 +446,7 @@ fn attack_target(
     session: &Session,
 ) -> Result<Option<LiraResult>> {
     let folder = options.out.as_path();
+    session.reporter.begins(&target.name, TASK);
     // Samples in the order of their ids: the same for all shadows.
     let mut ids: Vec<String> = Vec::new();
     let (mut phi, mut inside) = (Vec::new(), Vec::new());
@@ -469,7 +470,6 @@ fn attack_target(
         phi.push(sorted.values().map(|row| row.score).collect::<Vec<f64>>());
         inside.push(sorted.values().map(|row| row.member).collect::<Vec<bool>>());
     }
-    session.reporter.begins(&target.name, TASK);
     let online = lira_scores(&phi, &inside, LiraVariance::Auto)?;
     let offline = lira_offline_scores(&phi, &inside, LiraVariance::Auto)?;
     let relative: Vec<Option<Relative>> = shadows

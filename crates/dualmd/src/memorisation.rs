@@ -222,7 +222,7 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
     ];
     let whole = Whole::of_parts(&counted, Arc::clone(&session.reporter));
     whole.enter(Part::Prompts);
-    let found = measure.prompts(&case.prompts, real.as_ref(), |done, images| {
+    let each = |done: usize, images: &Tensor| -> Result<bool> {
         let (each, new) = (args.n, images.size()[0] as usize);
         let first = done * each - new;
         for (i, picture) in pictures(images)?.iter().enumerate() {
@@ -232,6 +232,9 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         let event = ProgressEvent::images("", done * each, total, began);
         whole.progress(&event.doing("memorisation"));
         Ok(!session.stopped())
+    };
+    let found = meanwhile(reporter, "", "memorisation", || {
+        measure.prompts(&case.prompts, real.as_ref(), each)
     })?;
     write_table(&args.out.join("memorisation.csv"), &case.prompts, &found)?;
     let summary = Summary {

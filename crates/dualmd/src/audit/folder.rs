@@ -474,7 +474,9 @@ fn model(
     let extractor = case.comparing(&attacks)?;
     whole.enter(Part::Sample);
     let draw = |model, images, folder: &Path, seed, given| {
-        drawn(session, (name, model), images, args, folder, seed, given)
+        meanwhile(reporter, name, "generating", || {
+            drawn(session, (name, model), images, args, folder, seed, given)
+        })
     };
     let given = generated::given(case, args, session.reporter.as_ref())?;
     let own = run.samples(name);

@@ -600,7 +600,10 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
             continue;
         }
         drawn::room(&folder, true)?;
-        let generated = match generate(run, plan, target, images, session) {
+        let generated = meanwhile(reporter, &target.name, "generating", || {
+            generate(run, plan, target, images, session)
+        });
+        let generated = match generated {
             Ok(generated) => generated,
             Err(error) if stopped(&error) => return Ok(false),
             Err(error) => {
