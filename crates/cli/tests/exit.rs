@@ -352,6 +352,33 @@ fn a_check_says_beforehand_what_speaks_against_beginning() {
         "{code} {why}"
     );
     assert!(!out.exists(), "nothing is written");
+
+    // What no model of this schedule can be asked: told where others are left, refused where none is, with --check and without.
+    let of = |attacks: &str, more: &[&str]| {
+        let images = ["--members", text(&members), "--nonmembers", text(&others)];
+        let asked = [
+            "audit",
+            text(&model),
+            "--attacks",
+            attacks,
+            "-o",
+            text(&out),
+        ];
+        call(&[&asked[..], &images[..], more].concat())
+    };
+    let (code, lines, why) = of("loss,sima@5000", &["--check"]);
+    assert!(
+        code == 0 && lines.contains("look at: attack sima@5000: timestep 5000 is outside"),
+        "{lines}{why}"
+    );
+    for more in [&["--check"][..], &[]] {
+        let (code, _, why) = of("sima@5000,secmi@155", more);
+        assert!(
+            code == 2 && why.contains("timestep 5000") && why.contains("t_sec = 155"),
+            "{code} {why}"
+        );
+        assert!(!out.join("samples").exists(), "nothing is generated");
+    }
 }
 
 /// A place that the report could not be written to is found by the check, and not after the work.

@@ -5,6 +5,7 @@ use super::audited::{self, Audited};
 use super::case::{Case, Sides};
 use super::folder::{called, check_place, differs, hash_of, refuse_strangers};
 use super::options::{AuditOptions, ScoreOptions};
+use crate::bail_usage;
 use crate::choices::{Features, Order};
 use crate::estimate::{Questions, at_a_time, timed};
 use crate::machine;
@@ -13,7 +14,7 @@ use crate::session::Session;
 use crate::stages::beforehand::{impossible, without_network};
 use crate::stages::utility;
 use crate::whole::{AuditWork, compares};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
 use dualmd_audit::format::counted;
@@ -116,7 +117,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
         }
         // Some that fail leave a report of the others.
         if !late.is_empty() && late.len() == attacks.len() {
-            bail!("{}", late.join("; "));
+            bail_usage!("{}", late.join("; "));
         }
         marks.push((one.name.as_str(), case.generator.fingerprint().to_owned()));
         if images.is_empty() {
