@@ -12,7 +12,6 @@ use crate::report::{Written, report};
 use crate::reporter::{Reporter, meanwhile};
 use crate::session::Session;
 use crate::stages::attack::{weight_set, write_exposed};
-use crate::stages::beforehand::impossible;
 use crate::stages::held::Held;
 use crate::stages::real::{FeatureStore, RealImages};
 use crate::stages::sample::{Generator, Side, write_nearest};
@@ -469,15 +468,7 @@ fn model(
     let seed = args.seed;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited, text, true)?;
-    let network = case.generator.first();
-    let late = impossible(&attacks, network.schedule(), network.is_latent());
-    // Some that fail leave a report of the others.
-    if !late.is_empty() && late.len() == attacks.len() {
-        bail_usage!("{}", late.join("; "));
-    }
-    for said in &late {
-        session.warn(&format!("warning: {said}"));
-    }
+    asked::check_schedule(&attacks, case.generator.first(), session)?;
     whole.next_model(name, &work(args, case, &attacks, models), after);
     let reporter = session.reporter.as_ref();
     // Features that are needed and not there are told before anything is drawn.
