@@ -8,7 +8,7 @@ use super::text::{self, Told};
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, utility};
 use crate::choices::{Reference, Weights};
 use crate::plan::{Plan, REFERENCE, Target};
-use crate::reporter::duration;
+use crate::reporter::{duration, meanwhile};
 use crate::session::Session;
 use anyhow::{Context, Result};
 use dualmd_attack::AttackError;
@@ -60,15 +60,17 @@ pub fn all(
             continue;
         }
         let began = std::time::Instant::now();
-        let scored = attack_one(
-            run,
-            plan,
-            target,
-            &attacked,
-            shadow.zip(of_shadow.as_ref()),
-            extractor.as_deref(),
-            session,
-        );
+        let scored = meanwhile(session.reporter.as_ref(), &target.name, "attacks", || {
+            attack_one(
+                run,
+                plan,
+                target,
+                &attacked,
+                shadow.zip(of_shadow.as_ref()),
+                extractor.as_deref(),
+                session,
+            )
+        });
         match scored {
             Ok(description) => failures(&description)
                 .iter()
