@@ -231,8 +231,8 @@ const TASK: &str = "lira";
 fn trainings_left(shadows: &[Shadow]) -> u64 {
     let left = shadows.iter().flat_map(|shadow| {
         let jobs = shadow.plan.trainings.iter();
-        let jobs = jobs.filter(|job| !shadow.run.training(&job.name).exists());
-        jobs.map(|job| job.train.as_ref().unwrap_or(&shadow.plan.train).steps)
+        let jobs = jobs.filter(move |job| !shadow.run.training(&job.name).exists());
+        jobs.map(move |job| job.train.as_ref().unwrap_or(&shadow.plan.train).steps)
     });
     left.sum()
 }
