@@ -27,7 +27,7 @@
 //! * [`prompts`]: the samples' captions, for text-to-image models.
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name (parsed by `dualmd_names`), and the default set.
-//! * [`evaluate`]: runs attacks over members and non-members on one code path.
+//! * [`evaluate`]: runs attacks over members and non-members on one code path; [`rehearsal`]: what of them no model of a noise schedule allows.
 //! * [`parts`]: what a run leaves on the way, for one that was cut off; [`share`]: how far several processes are that make
 //!   its batches.
 //! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
@@ -79,6 +79,7 @@ pub mod rediffuse;
 pub mod rediffuse_nn;
 mod reduce;
 pub mod reference;
+pub mod rehearsal;
 pub mod resnet;
 pub mod search;
 pub mod secmi;

@@ -349,10 +349,7 @@ mod needs_chromium {
                     (width, width),
                     "{name} is wider than its window"
                 );
-                assert!(
-                    first < 800,
-                    "{name} at {width}: what to do ends at {first}"
-                );
+                assert!(first < 800, "{name} at {width}: what to do ends at {first}");
             }
             let frame = folder.join("phone.html");
             std::fs::write(

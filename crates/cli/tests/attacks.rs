@@ -501,6 +501,10 @@ fn shadow_runs_are_repeated_attacked_and_gone_on_with() {
     assert!(results.iter().any(|r| r["attack"] == "lira"), "{results:?}");
     assert!(results.iter().any(|r| r["attack"] == "sima"));
     let lira = json(&out.join("lira.json"));
+    // Called again, nothing is done anew; a program is told what the file says.
+    let printed = succeed(&[&args[..], &["--json"]].concat()).stdout;
+    let again: serde_json::Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(again["results"], lira["results"]);
     assert_eq!(lira["results"][0]["shadows"].as_array().unwrap().len(), 4);
     // RMIA beside it, on all but its population.
     assert!(results.iter().any(|r| r["attack"] == "rmia"), "{results:?}");

@@ -339,6 +339,16 @@ fn errors_name_the_thing_and_the_remedy() {
 fn the_selftest_passes() {
     let output = succeed(&["selftest"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("planted leak"));
+    let printed = succeed(&["selftest", "--json"]).stdout;
+    let found: serde_json::Value = serde_json::from_slice(&printed).unwrap();
+    let results = found.as_array().unwrap();
+    assert!(results.iter().all(|one| one["right"] == true), "{found}");
+    assert!(
+        results
+            .iter()
+            .any(|one| one["model"] == "null" && one["auc"].is_number()),
+        "{found}"
+    );
 }
 
 /// A copy in a shared folder would load the library that a stranger puts beside that folder.

@@ -352,6 +352,33 @@ fn a_check_says_beforehand_what_speaks_against_beginning() {
         "{code} {why}"
     );
     assert!(!out.exists(), "nothing is written");
+
+    // What no model of this schedule can be asked: told where others are left, refused where none is, with --check and without.
+    let of = |attacks: &str, more: &[&str]| {
+        let images = ["--members", text(&members), "--nonmembers", text(&others)];
+        let asked = [
+            "audit",
+            text(&model),
+            "--attacks",
+            attacks,
+            "-o",
+            text(&out),
+        ];
+        call(&[&asked[..], &images[..], more].concat())
+    };
+    let (code, lines, why) = of("loss,sima@5000", &["--check"]);
+    assert!(
+        code == 0 && lines.contains("look at: attack sima@5000: timestep 5000 is outside"),
+        "{lines}{why}"
+    );
+    for more in [&["--check"][..], &[]] {
+        let (code, _, why) = of("sima@5000,secmi@155", more);
+        assert!(
+            code == 2 && why.contains("timestep 5000") && why.contains("t_sec = 155"),
+            "{code} {why}"
+        );
+        assert!(!out.join("samples").exists(), "nothing is generated");
+    }
 }
 
 /// A place that the report could not be written to is found by the check, and not after the work.
@@ -521,7 +548,29 @@ fn a_check_of_a_run_says_beforehand_what_it_takes_and_what_would_stop_it() {
         &private,
         "model baseline: train.batch = 16: with DP-SGD at most",
     );
+    let late = [
+        "--set",
+        "audit.attacks=[\"loss\", \"sima@5000\", \"secmi@155\"]",
+    ];
+    let why = "audit.attacks: attack sima@5000: timestep 5000 is outside the model's schedule: choose 0 to 999; attack secmi@155: ";
+    stops(&out, &late, why);
+    let nowhere = text(&file).replace("tiny.toml", "none");
+    let nowhere = format!("sample.features_weights={nowhere}");
+    let features = ["--set", "sample.features=vit", "--set", &nowhere];
+    stops(&out, &features, "sample.features");
     assert!(!at("runs").exists(), "nothing is written");
+    // The run itself says so before it trains.
+    let refused: [(&[&str], &str); 3] = [
+        (&late, "sima@5000"),
+        (&features, "sample.features"),
+        (&private, "train.batch = 16"),
+    ];
+    for (place, (asked, wanted)) in refused.into_iter().enumerate() {
+        let late = at(&format!("late-{place}"));
+        let (code, _, why) = run(&late, asked);
+        assert!(code > 0 && why.contains(wanted), "{code} {why}");
+        assert!(!late.join("models").exists(), "{why}");
+    }
     let (code, lines, why) = check(&out, &["--set", "train.stepz=3"]);
     assert!(
         code == 2 && lines.is_empty() && why.contains("train.stepz") && why.contains("train.steps"),
@@ -678,10 +727,17 @@ fn a_pipeline_reads_json_alone() {
         );
         let (allowed, needed): (&[&str], &[&str]) = match value["event"].as_str().unwrap() {
             "progress" => (
-                &["epoch", "loss", "task", "run_seconds_left"],
+                &[
+                    "epoch",
+                    "loss",
+                    "task",
+                    "run_seconds_left",
+                    "run_left_without",
+                ],
                 &["model", "stage", "step", "total", "images_per_second"],
             ),
             "finished" => (&[], &["model", "note"]),
+            "working" => (&["model", "task"], &["seconds"]),
             "result" => (&[], &["model", "finding"]),
             "message" | "error" => (&[], &["text"]),
             other => panic!("{other}: {line}"),

@@ -1,7 +1,7 @@
 //! Several captions for every image, by a BLIP model that the user brings.
 
 use crate::bail_usage;
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, meanwhile};
 use crate::session::Session;
 use crate::stages::pictures;
 use crate::stages::{files_in, hash_files};
@@ -79,7 +79,9 @@ pub fn caption(session: &Session, args: &CaptionsOptions) -> Result<bool> {
         }
         let pictures: Vec<_> = chunk.iter().map(|r| &r.picture).collect();
         let ids: Vec<&str> = chunk.iter().map(|r| r.id.as_str()).collect();
-        let drawn = captioner.caption(&pictures, &ids, args.n, &method)?;
+        let drawn = meanwhile(session.reporter.as_ref(), "", "caption", || {
+            captioner.caption(&pictures, &ids, args.n, &method)
+        })?;
         for (record, captions) in chunk.iter().zip(drawn) {
             done.insert(record.id.as_str().to_owned(), captions);
         }

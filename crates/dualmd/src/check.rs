@@ -10,10 +10,11 @@ mod timed;
 mod total;
 mod words;
 
+use crate::choices::Stage;
 use crate::experiment::Experiment;
 use crate::run::{RunOptions, folders};
 use crate::session::Session;
-use crate::stages::RunFolder;
+use crate::stages::{RunFolder, beforehand};
 use anyhow::Result;
 use dualmd_files::shown;
 use dualmd_record::run_check::{RunCheck, VERSION};
@@ -58,6 +59,12 @@ pub fn check(session: &Session, options: &RunOptions) -> Result<Checked> {
     let (run, there) = folder(options, &experiment, &mut found);
     let known = Known::of(&experiment, &run, there.as_deref(), session, &mut found);
     if let Some(known) = known {
+        if options.until >= Stage::Sample
+            && let Err(error) =
+                beforehand::networks(&run, &known.plan, known.shape, session.engine.device)
+        {
+            found.problems.push(told(&error));
+        }
         let timed = Timed::of(
             &experiment,
             &run,

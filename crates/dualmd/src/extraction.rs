@@ -20,6 +20,7 @@ pub use written::lines;
 
 use crate::audit::{Sides, refuse_foreign_split};
 use crate::choices::{ExtractMethod, Features, Order, Sampler, Weights};
+use crate::reporter::{Reporter, meanwhile};
 use crate::session::Session;
 use crate::stages::generator::{Generator, weight_set};
 use crate::stages::held::Held;
@@ -27,6 +28,7 @@ use crate::stages::pictures::as_seen;
 use crate::stages::score::parts;
 use crate::stages::text::Told;
 use crate::stages::{remove, utility};
+use crate::whole::{Part, Whole};
 use crate::{bail_usage, machine};
 use anyhow::{Result, bail};
 use chosen::Chosen;
@@ -42,6 +44,7 @@ use judge::{Aim, Judged};
 use led::Led;
 use searched::Searched;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Name of the array of generated images, beside which their batches are kept: `generated.parts`.
 const IMAGES: &str = "generated.npy";
@@ -296,6 +299,29 @@ fn extracted(
     // The texts of those that are asked for. (A class-conditional model that generates is told all classes in turn.)
     let texts = sides.texts().filter(|_| each);
     let words = texts.map(|texts| asked.iter().map(|&row| texts[row]).collect::<Vec<_>>());
+    let n = match each {
+        true => asked.len() * args.per_prompt,
+        false => args.images,
+    };
+    let found = searched.as_ref().map_or(0, Searched::count);
+    let counted = [
+        (Part::Search, "search", found as f64),
+        (Part::Sample, "sample", n as f64),
+        (Part::Judge, "", 1.0),
+    ];
+    let whole = Arc::new(Whole::of_parts(&counted, Arc::clone(&session.reporter)));
+    let session = &match leads {
+        // Of what is led the second half takes as long as it takes.
+        true => session.clone(),
+        false => Session {
+            reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
+            ..session.clone()
+        },
+    };
+    whole.enter(match searched {
+        Some(_) => Part::Search,
+        None => Part::Sample,
+    });
     let drawing = Drawing {
         session,
         args,
@@ -309,17 +335,24 @@ fn extracted(
         }),
     };
     let drawn = drawing.images(&sides)?;
+    whole.enter(Part::Judge);
+    let reporter = session.reporter.as_ref();
     let features = |of: &[usize]| -> Result<Tensor> { compared.of(&rows(of)?) };
-    let generated = compared.of(&drawn.images)?;
-    let radius = match args.radius {
-        Some(radius) => radius,
-        None => spacing(&features(&chosen.calibration.concat())?, SPACING)?,
-    };
+    let (generated, radius) = meanwhile(reporter, "", "comparing images", || {
+        let generated = compared.of(&drawn.images)?;
+        let radius = match args.radius {
+            Some(radius) => radius,
+            None => spacing(&features(&chosen.calibration.concat())?, SPACING)?,
+        };
+        anyhow::Ok((generated, radius))
+    })?;
     let aim = Aim {
         generated: &generated,
         each: each.then_some(args.per_prompt),
     };
-    let judged = Judged::new(&aim, &chosen, &sides.labels, &features, (radius, clique))?;
+    let judged = meanwhile(reporter, "", "groups of like images", || {
+        Judged::new(&aim, &chosen, &sides.labels, &features, (radius, clique))
+    })?;
     let cost = drawing.cost(&drawn);
     let found = Extraction {
         models: args

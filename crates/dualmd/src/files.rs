@@ -2,7 +2,7 @@
 
 use crate::bail_usage;
 use crate::choices::SplitMethod;
-use crate::reporter::Reporter;
+use crate::reporter::{Reporter, meanwhile};
 use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result, bail};
@@ -74,9 +74,13 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         );
     }
     // The pixels wait beside the split, in a file that goes with this process.
-    let mut listing = listed(options, &load, dualmd_files::parent(out), reporter)?;
+    let mut listing = meanwhile(reporter, "", "reading images", || {
+        listed(options, &load, dualmd_files::parent(out), reporter)
+    })?;
     let duplicates = listing.dedupe()?.dropped.len();
-    let groups = group(&listing, options.near_duplicates)?;
+    let groups = meanwhile(reporter, "", "near-duplicates", || {
+        group(&listing, options.near_duplicates)
+    })?;
     if let Some(note) = groups.note() {
         reporter.warn(&format!("warning: {}: {note}", shown(&options.data)));
     }

@@ -4,21 +4,25 @@
 //! (`dualmd_stats::lira`). What is defended is a pipeline, so what is repeated is the pipeline: a DistillMD student's shadow is a
 //! split, two teachers and a student.
 
+mod together;
+
 use crate::bail_usage;
 use crate::choices::SplitMethod;
 use crate::engine::Engine;
 use crate::experiment::{Experiment, Source};
 use crate::plan::{Plan, Target};
 use crate::report::{ReportOptions, Written, report};
-use crate::reporter::{Silent, duration};
+use crate::reporter::{ProgressEvent, Reporter, Work, duration, meanwhile, title};
 use crate::session::Session;
+use crate::stages::brought::Brought;
 use crate::stages::generator::{Generator, weight_set};
 use crate::stages::held::Held;
 use crate::stages::prepare::{self, Images};
 use crate::stages::sample;
 use crate::stages::{RunFolder, attack, create_folder, score, trainings};
+use crate::whole::{Part, Repetition, Whole};
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name};
+use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name, rehearsal};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
 use dualmd_files::shown;
@@ -36,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use together::{OfRun, SHADOWS, Together};
 
 /// Timestep and draws of the statistic: Carlini et al. 2023 (arXiv 2301.13188) take a loss near t = 100, averaged over draws.
 const STATISTIC: Loss = Loss { t: 100, draws: 8 };
@@ -140,10 +145,6 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         shadows.len(),
         shadows[0].images.selected.members.len() + shadows[0].images.selected.nonmembers.len()
     ));
-    if !train_all(&shadows, jobs, &each)? {
-        return Ok(None);
-    }
-    dualmd_torch::device::set_threads(session.engine.threads);
     let targets: Vec<Target> = shadows[0]
         .plan
         .models
@@ -152,16 +153,42 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         .cloned()
         .collect();
     let attacked = &shadows[..options.targets.min(shadows.len())];
-    for shadow in attacked {
+    let whole = Arc::new(Whole::of_repetition(
+        (SHADOWS, trainings_left(&shadows)),
+        counted(&shadows, &targets, attacked),
+        Arc::clone(&session.reporter),
+    ));
+    let told = Arc::clone(&whole) as Arc<dyn Reporter>;
+    let session = &Session {
+        reporter: Arc::clone(&told),
+        ..session.clone()
+    };
+    let each = Session {
+        reporter: told,
+        ..each
+    };
+    whole.enter(Part::Train);
+    if !train_all(&shadows, jobs, &each)? {
+        return Ok(None);
+    }
+    dualmd_torch::device::set_threads(session.engine.threads);
+    for (shadow, after) in attacked.iter().zip((0..attacked.len()).rev()) {
         let Shadow {
             run, plan, images, ..
         } = shadow;
-        if !sample::all(run, plan, images, session)?
-            || !attack::all(run, plan, images, None, session)?
-        {
+        whole.next_run(after);
+        whole.enter(Part::Sample);
+        if !sample::all(run, plan, images, session)? {
             return Ok(None);
         }
+        whole.enter(Part::Attack);
+        if !attack::all(run, plan, images, None, session)? {
+            return Ok(None);
+        }
+        whole.enter(Part::Controls);
+        attack::controls(run, plan, images, session)?;
     }
+    whole.enter(Part::Statistic);
     let mut results = Vec::new();
     for target in &targets {
         let Some(result) = attack_target(target, &shadows, options, session)? else {
@@ -187,11 +214,48 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         results,
     };
     dualmd_record::write(&folder.join("lira.json"), &lira)?;
-    let reports = attacked
-        .iter()
-        .map(|shadow| report(&shadow.run.0, ReportOptions::default()));
+    whole.enter(Part::Report);
+    let reporter = session.reporter.as_ref();
+    let reports = attacked.iter().map(|shadow| {
+        let write = || report(&shadow.run.0, ReportOptions::default());
+        let written = meanwhile(reporter, "", "report", write);
+        whole.done_here("");
+        written
+    });
     let reports = reports.collect::<Result<_>>()?;
     Ok(Some(Repeated { lira, reports }))
+}
+
+/// What is told of the losses of one model of all runs.
+const TASK: &str = "lira";
+
+/// Training steps of all runs that are still to be made.
+fn trainings_left(shadows: &[Shadow]) -> u64 {
+    let left = shadows.iter().flat_map(|shadow| {
+        let jobs = shadow.plan.trainings.iter();
+        let jobs = jobs.filter(move |job| !shadow.run.training(&job.name).exists());
+        jobs.map(move |job| job.train.as_ref().unwrap_or(&shadow.plan.train).steps)
+    });
+    left.sum()
+}
+
+/// What is done with every run that is attacked, and with all runs together.
+fn counted(shadows: &[Shadow], targets: &[Target], attacked: &[Shadow]) -> Repetition {
+    let mut counted = Repetition::default();
+    let Some(first) = attacked.first() else {
+        return counted;
+    };
+    // Models that are told no text have no captions.
+    counted.attack_all(&first.plan, 1.0);
+    let s = &first.images.selected;
+    let pool = s.members.len() + s.nonmembers.len();
+    let orientations = if first.plan.train.flip { 2 } else { 1 };
+    let calls = shadows.len() * pool * STATISTIC.draws * orientations;
+    for target in targets {
+        counted.ask_all(&title(&target.name, Some(TASK)), calls as f64);
+    }
+    counted.reports(attacked.len());
+    counted
 }
 
 /// Draws the splits and writes the plans of the shadows, whose trainings [`crate::work()`] then shares among processes. Gives their number.
@@ -230,6 +294,14 @@ fn prepare_shadows(
         bail_usage!(
             "LiRA's statistic here is the loss of models that are told nothing; class-conditional models cannot be repeated yet: set \
              data.labels = false"
+        );
+    }
+    let brought = Brought::of(experiment, Device::Cpu)?;
+    let schedule = brought.schedule(experiment.train.objective)?;
+    if let Some(why) = rehearsal::refused(&Method::from(STATISTIC), &schedule) {
+        bail_usage!(
+            "LiRA's statistic here is the loss at t = {}: {why}",
+            STATISTIC.t
         );
     }
     for (needs, told) in [
@@ -319,11 +391,8 @@ fn jobs(options: &LiraOptions, plan: &Plan, engine: &Engine) -> usize {
 
 /// Trains all shadows, `jobs` at a time. False if asked to stop before the end.
 fn train_all(shadows: &[Shadow], jobs: usize, session: &Session) -> Result<bool> {
-    // What each of many trainings says is of no use beside the others.
-    let silent = Session {
-        reporter: Arc::new(Silent),
-        ..session.clone()
-    };
+    let all = Together::new(Arc::clone(&session.reporter), trainings_left(shadows));
+    let all = Arc::new(all);
     let next = AtomicUsize::new(0);
     let finished = AtomicUsize::new(0);
     let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
@@ -331,8 +400,17 @@ fn train_all(shadows: &[Shadow], jobs: usize, session: &Session) -> Result<bool>
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(shadows.len()) {
             scope.spawn(|| {
-                while let Some(shadow) = shadows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match trainings::all(&shadow.run, &shadow.plan, &silent) {
+                loop {
+                    let run = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(shadow) = shadows.get(run) else {
+                        break;
+                    };
+                    let all = Arc::clone(&all);
+                    let own = Session {
+                        reporter: Arc::new(OfRun { run, all }),
+                        ..session.clone()
+                    };
+                    match trainings::all(&shadow.run, &shadow.plan, &own) {
                         Ok(true) => {
                             let n = finished.fetch_add(1, Ordering::Relaxed) + 1;
                             session.say(&format!(
@@ -373,6 +451,7 @@ fn attack_target(
     session: &Session,
 ) -> Result<Option<LiraResult>> {
     let folder = options.out.as_path();
+    session.reporter.begins(&target.name, TASK);
     // Samples in the order of their ids: the same for all shadows.
     let mut ids: Vec<String> = Vec::new();
     let (mut phi, mut inside) = (Vec::new(), Vec::new());
@@ -380,7 +459,7 @@ fn attack_target(
         if session.stopped() {
             return Ok(None);
         }
-        let rows = statistic(shadow, target, index, &session.engine, folder)?;
+        let rows = statistic(shadow, target, (index, shadows.len()), session, folder)?;
         let sorted: BTreeMap<String, ScoreRow> = rows
             .into_iter()
             .map(|row| (row.sample_id.clone(), row))
@@ -473,6 +552,7 @@ fn attack_target(
         }
         append(shadow, target, &ids, &inside[index], scores)?;
     }
+    session.reporter.ends(&target.name, TASK);
     session.reporter.finished(&target.name, "attacked by LiRA");
     let all = |of: fn(&lira::Target) -> Option<Measured>| {
         combined(&measured.iter().filter_map(of).collect::<Vec<_>>())
@@ -628,10 +708,11 @@ fn phi_path(folder: &Path, target: &Target, index: usize) -> PathBuf {
 fn statistic(
     shadow: &Shadow,
     target: &Target,
-    index: usize,
-    engine: &Engine,
+    (index, runs): (usize, usize),
+    session: &Session,
     folder: &Path,
 ) -> Result<Vec<ScoreRow>> {
+    let (engine, began) = (&session.engine, Instant::now());
     let path = phi_path(folder, target, index);
     if path.exists() {
         return Ok(read_scores(&path)?.rows);
@@ -667,7 +748,14 @@ fn statistic(
             known: None,
             shadow: None,
             parts: None,
-            progress: &mut |_, _| {},
+            progress: &mut |done, total| {
+                let event = ProgressEvent::images(&target.name, done, total, began);
+                session.reporter.progress(&ProgressEvent {
+                    step: (index * total + done) as u64,
+                    total: (runs * total) as u64,
+                    ..event.of(Work::Attack).doing(TASK)
+                });
+            },
             stop: &|| false,
         },
     )?;

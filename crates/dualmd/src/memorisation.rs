@@ -4,7 +4,7 @@ mod summary;
 
 use crate::audit::undoubled;
 use crate::choices::{Features, Order, Weights};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Reporter, meanwhile};
 use crate::session::Session;
 use crate::stages::fit::Fitting;
 use crate::stages::generator::{Generator, weight_set};
@@ -13,6 +13,7 @@ use crate::stages::memorisation::{Found, Measure, Prompt, Real};
 use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
 use crate::stages::text::captions_of;
 use crate::stages::{create_folder, remove, utility};
+use crate::whole::{Part, Whole};
 use crate::{bail_usage, machine};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
@@ -26,6 +27,7 @@ use dualmd_record::memorisation::{FitScores, Memorisation, PromptMeasure};
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use summary::Summary;
 
 /// Prompts, and their images where there are any.
@@ -109,6 +111,14 @@ pub fn memorisation(session: &Session, args: &MemorisationOptions) -> Result<Vec
     measured(session, args)
 }
 
+/// What [`memorisation()`] left in a folder.
+///
+/// # Errors
+/// There is nothing, or it is damaged.
+pub fn read(out: &Path) -> Result<Memorisation> {
+    Ok(dualmd_record::read(&out.join("memorisation.json"))?)
+}
+
 /// As [`memorisation()`], in a folder that the caller holds.
 ///
 /// # Errors
@@ -118,6 +128,7 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
     // Before hours of work, not after.
     drawn::stale(&folder, &is_drawn)?;
     let (engine, seed) = (&session.engine, args.seed);
+    let reporter = session.reporter.as_ref();
     let Some(first) = args.models.first() else {
         bail_usage!("no model is named");
     };
@@ -156,7 +167,10 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         None => None,
     };
     let real = match (&case.images, extractor.as_deref()) {
-        (Some((x, members)), Some(extractor)) => Some(Real::new(extractor, x, *members)?),
+        (Some((x, members)), Some(extractor)) => {
+            let real = || Real::new(extractor, x, *members);
+            Some(meanwhile(reporter, "", "features of real images", real)?)
+        }
         _ => None,
     };
     let clip = args.clip.as_deref();
@@ -165,7 +179,9 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         .transpose()?;
     let (fitting, unfit) = match args.fit.is_empty() {
         true => (None, None),
-        false => match fitting(session, args, &case, &generator) {
+        false => match meanwhile(reporter, "", "sentences", || {
+            fitting(session, args, &case, &generator)
+        }) {
             Ok(fitting) => (Some(fitting), None),
             Err(error) if args.fit_if_possible => {
                 let reason = format!("{error:#}");
@@ -199,7 +215,13 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
     create_folder(&folder)?;
     drawn::clear(&drawn::stale(&folder, &is_drawn)?)?;
     let (began, total) = (std::time::Instant::now(), case.prompts.len() * args.n);
-    let found = measure.prompts(&case.prompts, real.as_ref(), |done, images| {
+    let counted = [
+        (Part::Prompts, "memorisation", total as f64),
+        (Part::Judge, "", 1.0),
+    ];
+    let whole = Whole::of_parts(&counted, Arc::clone(&session.reporter));
+    whole.enter(Part::Prompts);
+    let each = |done: usize, images: &Tensor| -> Result<bool> {
         let (each, new) = (args.n, images.size()[0] as usize);
         let first = done * each - new;
         for (i, picture) in pictures(images)?.iter().enumerate() {
@@ -207,8 +229,11 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
             save_png(&folder.join(image_name(prompt, image)), picture)?;
         }
         let event = ProgressEvent::images("", done * each, total, began);
-        session.reporter.progress(&event.doing("memorisation"));
+        whole.progress(&event.doing("memorisation"));
         Ok(!session.stopped())
+    };
+    let found = meanwhile(reporter, "", "memorisation", || {
+        measure.prompts(&case.prompts, real.as_ref(), each)
     })?;
     write_table(&args.out.join("memorisation.csv"), &case.prompts, &found)?;
     let summary = Summary {

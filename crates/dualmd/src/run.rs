@@ -4,12 +4,12 @@ use crate::bail_usage;
 use crate::choices::Stage;
 use crate::experiment::{Experiment, Source};
 use crate::report::{ReportOptions, Written, report};
-use crate::reporter::{Reporter, duration};
+use crate::reporter::{Reporter, duration, meanwhile};
 use crate::session::Session;
 use crate::stages::held::Held;
 use crate::stages::shadow::{self, Shadow};
-use crate::stages::{RunFolder, attack, prepare, sample, trainings, utility};
-use crate::whole::{Part, Whole};
+use crate::stages::{RunFolder, attack, beforehand, prepare, sample, trainings, utility};
+use crate::whole::{Learnt, Part, Whole};
 use anyhow::{Context, Result};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,7 @@ pub fn run(session: &Session, options: &RunOptions) -> Result<Option<Ran>> {
     let all = all.transpose()?;
     let mut held = None;
     let mut runs = Vec::new();
+    let mut learnt = Learnt::default();
     for ((seed, folder), after) in folders(out, experiment.seed, *seeds)?
         .into_iter()
         .zip((0..*seeds).rev())
@@ -104,11 +105,19 @@ pub fn run(session: &Session, options: &RunOptions) -> Result<Option<Ran>> {
             session.say(&folder.display().to_string());
         }
         held = Some(Held::run(&folder, reporter)?);
-        if !stages_before(session, &own, &RunFolder(folder.clone()), *until, after)? {
+        let run = RunFolder(folder.clone());
+        if !stages_before(session, &own, &run, (*until, after), &mut learnt)? {
             return Ok(None);
         }
         let report = match until {
-            Stage::Report => Some(report(&folder, options.report)?),
+            Stage::Report => {
+                let began = Instant::now();
+                let write = || report(&folder, options.report);
+                let written = meanwhile(reporter, "", "report", write)?;
+                let models = written.report.models.len();
+                learnt.report(models, began.elapsed());
+                Some(written)
+            }
             _ => None,
         };
         runs.push(Finished {
@@ -159,16 +168,18 @@ pub fn stages(
     run: &RunFolder,
     until: Stage,
 ) -> Result<bool> {
-    stages_before(session, experiment, run, until, 0)
+    let mut learnt = Learnt::default();
+    stages_before(session, experiment, run, (until, 0), &mut learnt)
 }
 
-/// The same where `after` runs of the experiment follow it, which count in what is told of the time left.
+/// The same where `after` runs of the experiment follow it, which count in what is told of the time left. `learnt`: how fast the work of the
+/// runs before it was, and of this one afterwards.
 fn stages_before(
     session: &Session,
     experiment: &Experiment,
     run: &RunFolder,
-    until: Stage,
-    after: u64,
+    (until, after): (Stage, u64),
+    learnt: &mut Learnt,
 ) -> Result<bool> {
     let (plan, images) = prepare::prepare(experiment, run, session)
         .with_context(|| format!("preparing {} failed", run.0.display()))?;
@@ -184,8 +195,16 @@ fn stages_before(
             drop(Shadow::prepare(run, &plan, &images, session)?);
         }
     }
+    for job in plan.trainings.iter().filter(|_| until >= Stage::Train) {
+        beforehand::private_batch(&plan, job).with_context(|| format!("model {}", job.name))?;
+    }
+    if until >= Stage::Sample {
+        let device = session.engine.device;
+        beforehand::networks(run, &plan, images.set().shape(), device)?;
+    }
     let told = Arc::clone(&session.reporter);
-    let whole = Arc::new(Whole::of(run, &plan, &images, until, after, told)?);
+    let whole = Whole::of(run, &plan, &images, (until, after), *learnt, told)?;
+    let whole = Arc::new(whole);
     let session = &Session {
         reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
         ..session.clone()
@@ -208,9 +227,11 @@ fn stages_before(
         }),
         (Stage::Sample, &|| {
             whole.enter(Part::Sample);
-            if !sample::all(run, &plan, &images, session)?
-                || !utility::all(run, &plan, &images, session)?
-            {
+            if !sample::all(run, &plan, &images, session)? {
+                return Ok(false);
+            }
+            whole.enter(Part::Quality);
+            if !utility::all(run, &plan, &images, session)? {
                 return Ok(false);
             }
             match shadow.get() {
@@ -223,11 +244,17 @@ fn stages_before(
         }),
         (Stage::Attack, &|| {
             whole.enter(Part::Attack);
-            attack::all(run, &plan, &images, shadow.get(), session)
+            if !attack::all(run, &plan, &images, shadow.get(), session)? {
+                return Ok(false);
+            }
+            whole.enter(Part::Controls);
+            attack::controls(run, &plan, &images, session)?;
+            Ok(true)
         }),
     ];
     for (stage, work) in stages {
         if until < stage {
+            *learnt = whole.learnt();
             return Ok(true);
         }
         let at = Instant::now();
@@ -240,5 +267,7 @@ fn stages_before(
             duration(at.elapsed())
         ));
     }
+    whole.enter(Part::Report);
+    *learnt = whole.learnt();
     Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use crate::bail_usage;
 use crate::choices::{self, ImageFormat, Order, Weights};
-use crate::reporter::{ProgressEvent, Work};
+use crate::reporter::{ProgressEvent, Work, meanwhile};
 use crate::room;
 use crate::session::Session;
 use crate::stages::batches::InBatches;
@@ -278,12 +278,15 @@ impl<'a> Asked<'a> {
     fn generated(&self, session: &Session) -> Result<Tensor> {
         let prompts = self.prompts(session)?;
         let began = std::time::Instant::now();
-        self.generator
-            .sample(&self.noise, &self.how(), prompts.as_ref(), |done| {
-                let event = ProgressEvent::images("", done, self.args.n, began).doing("sample");
-                session.reporter.progress(&event.of(Work::Generate));
-                !session.stopped()
-            })
+        let told = |done| {
+            let event = ProgressEvent::images("", done, self.args.n, began).doing("sample");
+            session.reporter.progress(&event.of(Work::Generate));
+            !session.stopped()
+        };
+        meanwhile(session.reporter.as_ref(), "", "sample", || {
+            self.generator
+                .sample(&self.noise, &self.how(), prompts.as_ref(), told)
+        })
     }
 
     /// The images of which other processes generated parts.

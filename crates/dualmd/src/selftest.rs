@@ -10,6 +10,7 @@ use dualmd_diffusion::{Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSched
 use dualmd_names::BaseAttack;
 use dualmd_stats::AucInterval;
 use dualmd_torch::{Device, Kind, Tensor, noise};
+use serde::Serialize;
 
 const MEMBERS: i64 = 64;
 const NONMEMBERS: i64 = 256;
@@ -28,6 +29,39 @@ pub struct Checked {
     pub auc: std::result::Result<AucInterval, String>,
     /// Is that what it must find?
     pub right: bool,
+}
+
+/// The same for programs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Told {
+    /// As in [`Checked`].
+    pub model: &'static str,
+    /// The attack's name.
+    pub attack: String,
+    /// Its AUC; none where it gave no scores.
+    pub auc: Option<f64>,
+    /// The 99.9 % interval.
+    pub auc_ci: Option<[f64; 2]>,
+    /// Why it gave no scores.
+    pub reason: Option<String>,
+    /// Is that what it must find?
+    pub right: bool,
+}
+
+impl Checked {
+    /// For programs.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let auc = self.auc.as_ref().ok();
+        Told {
+            model: self.model,
+            attack: self.attack.clone(),
+            auc: auc.map(|auc| auc.auc),
+            auc_ci: auc.map(|auc| [auc.low, auc.high]),
+            reason: self.auc.as_ref().err().cloned(),
+            right: self.right,
+        }
+    }
 }
 
 /// Runs the default attacks on both oracles.

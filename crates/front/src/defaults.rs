@@ -42,10 +42,12 @@ impl Defaults {
     }
 
     fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
-        let settings = match file(&variable) {
-            Some((path, named)) => read(&path, named)?,
-            None => Settings::default(),
+        let (settings, place) = match file(&variable) {
+            Some((path, named)) => (read(&path, named)?, shown(&path).to_string()),
+            None => (Settings::default(), String::new()),
         };
+        // A key of the file, as messages name it.
+        let key = |name: &str| format!("{place}: {name}");
         let text = |name: &str| {
             let value = variable(name)?;
             Some((name.to_owned(), value.to_string_lossy().into_owned()))
@@ -55,14 +57,14 @@ impl Defaults {
                 Ok(threads) => Some((name, threads)),
                 Err(_) => bail_usage!("{name}={value:?}: write a number of cores, such as 4"),
             },
-            None => settings.threads.map(|n| ("threads".to_owned(), n)),
+            None => settings.threads.map(|n| (key("threads"), n)),
         };
         if let Some((name, 0)) = &threads {
             bail_usage!(
                 "{name}: 0 cores can do nothing; write at least 1, or leave it out for all"
             );
         }
-        let device = text("DUALMD_DEVICE").or(settings.device.map(|d| ("device".to_owned(), d)));
+        let device = text("DUALMD_DEVICE").or(settings.device.map(|d| (key("device"), d)));
         if let Some((name, value)) = &device
             && let Err(why) = crate::args::device(value)
         {
@@ -96,11 +98,15 @@ fn read(path: &Path, named: bool) -> Result<Settings> {
     };
     match toml::from_str(&text) {
         Ok(settings) => Ok(settings),
-        Err(why) => bail_usage!(
-            "{}: {}; the keys are threads, device and auditor",
-            shown(path),
-            why.message()
-        ),
+        Err(why) => {
+            let before = why.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            bail_usage!(
+                "{}, line {line}: {}; the keys are threads, device and auditor",
+                shown(path),
+                why.message()
+            )
+        }
     }
 }
 
@@ -150,14 +156,20 @@ mod tests {
         let file = file.as_str();
         let said = |variables: &[(&str, &str)]| with(variables).unwrap_err().to_string();
         assert!(said(&[("DUALMD_CONFIG", file)]).contains("mine.toml"));
-        std::fs::write(&path, "thread = 3\n").unwrap();
+        std::fs::write(&path, "# mine\nthread = 3\n").unwrap();
         let why = said(&[("DUALMD_CONFIG", file)]);
         assert!(
-            why.contains("mine.toml") && why.contains("threads, device"),
+            why.contains("mine.toml, line 2: ") && why.contains("threads, device"),
             "{why}"
         );
-        std::fs::write(&path, "threads = 0\n").unwrap();
-        assert!(said(&[("DUALMD_CONFIG", file)]).contains("at least 1"));
+        for (text, wanted) in [
+            ("threads = 0\n", "mine.toml: threads: 0 cores"),
+            ("device = \"gpu\"\n", "mine.toml: device=\"gpu\": "),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let why = said(&[("DUALMD_CONFIG", file)]);
+            assert!(why.contains(wanted), "{why}");
+        }
         assert!(said(&[("DUALMD_THREADS", "many")]).contains("DUALMD_THREADS"));
         assert!(said(&[("DUALMD_DEVICE", "gpu")]).contains("cuda:N"));
     }

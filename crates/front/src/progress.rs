@@ -9,13 +9,13 @@ use dualmd_experiment::choices::LogFormat;
 use dualmd_experiment::experiment::epochs;
 use dualmd_runs::errors::harmless;
 use dualmd_runs::machine;
-use dualmd_runs::reporter::{ProgressEvent, Reporter, Work, duration};
+use dualmd_runs::reporter::{ProgressEvent, Reporter, Work, duration, title};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Characters in a line that a bar and what is known of the work need.
@@ -24,11 +24,24 @@ const ROOM: usize = 100;
 /// Time between two lines about the same model where there are no bars.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
+/// Silence after which it is told that the work goes on.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Time between two looks at whether it is that long.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// A line of `--log-format json`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event<'a> {
     Progress(&'a ProgressEvent),
+    Working {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        model: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task: Option<&'a str>,
+        seconds: u64,
+    },
     Finished {
         #[serde(skip_serializing_if = "Option::is_none")]
         model: Option<&'a str>,
@@ -75,15 +88,40 @@ impl View {
 
 /// Tells it all on standard error.
 pub struct Terminal {
-    progress: Mutex<Progress>,
+    progress: Arc<Mutex<Progress>>,
     verbose: bool,
+}
+
+/// Tells now and then that the work goes on, as long as there is a [`Terminal`] of this progress.
+fn watch(progress: Weak<Mutex<Progress>>) {
+    let glances = move || {
+        loop {
+            std::thread::sleep(GLANCE);
+            let Some(progress) = progress.upgrade() else {
+                return;
+            };
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.go_on(Instant::now());
+        }
+    };
+    // Where the system has no thread left, all else is told as ever.
+    drop(
+        std::thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(glances),
+    );
 }
 
 impl Terminal {
     /// As the flags have it.
     pub fn new(global: &Global) -> Self {
+        let view = View::choose(global.quiet, global.log_format);
+        let progress = Arc::new(Mutex::new(Progress::new(view)));
+        if view != View::Silent {
+            watch(Arc::downgrade(&progress));
+        }
         Self {
-            progress: Mutex::new(Progress::new(View::choose(global.quiet, global.log_format))),
+            progress,
             verbose: global.verbose > 0,
         }
     }
@@ -91,7 +129,7 @@ impl Terminal {
     /// For what is wrong before the flags are understood: JSON lines where `words` ask for them, as far as that can be seen there.
     pub fn json_of(words: &[OsString]) -> Option<Self> {
         asks_for_json(words).then(|| Self {
-            progress: Mutex::new(Progress::new(View::Json)),
+            progress: Arc::new(Mutex::new(Progress::new(View::Json))),
             verbose: false,
         })
     }
@@ -118,6 +156,14 @@ impl Reporter for Terminal {
 
     fn done(&self, task: &str, note: &str) {
         self.progress().finish(None, Some(task), note);
+    }
+
+    fn begins(&self, model: &str, task: &str) {
+        self.progress().begins(model, task, Instant::now());
+    }
+
+    fn ends(&self, model: &str, task: &str) {
+        self.progress().ends(model, task);
     }
 
     fn say(&self, text: &str) {
@@ -167,6 +213,25 @@ struct Progress {
     narrow: bool,
     /// By the titles of their events.
     models: BTreeMap<String, Shown>,
+    /// What is being done of which nobody counts how far it is, the last begun within those before it.
+    uncounted: Vec<Doing>,
+    /// What was counted last.
+    counted: Option<Doing>,
+    /// When something was shown last.
+    told: Instant,
+    /// When something was heard last, shown or not.
+    heard: Instant,
+    /// Shows on a terminal that the work goes on.
+    spinner: Option<ProgressBar>,
+}
+
+/// Work that goes on.
+#[derive(Debug, Clone)]
+struct Doing {
+    model: String,
+    task: Option<String>,
+    /// When it began, or was heard of last.
+    since: Instant,
 }
 
 /// What is known of one model, or of other work with a title of its own.
@@ -189,7 +254,13 @@ impl Progress {
     }
 
     fn with_writer(view: View, out: Box<dyn Write + Send>, target: ProgressDrawTarget) -> Self {
+        let now = Instant::now();
         Self {
+            uncounted: Vec::new(),
+            counted: None,
+            told: now,
+            heard: now,
+            spinner: None,
             view,
             out,
             bars: MultiProgress::with_draw_target(target),
@@ -207,7 +278,15 @@ impl Progress {
         if self.view == View::Silent {
             return;
         }
+        self.heard = now;
+        self.counted = Some(Doing {
+            model: event.model.clone(),
+            task: event.task.clone(),
+            since: now,
+        });
+        self.clear_spinner();
         if self.view == View::Json {
+            self.told = now;
             self.event(&Event::Progress(event));
             return;
         }
@@ -240,6 +319,7 @@ impl Progress {
             || shown.last_line.is_none_or(|last| now - last >= LINE_EVERY)
         {
             shown.last_line = Some(now);
+            self.told = now;
             let said = facts(event, left);
             let line = format!(
                 "{title:<12} {} {}/{}{}{said}",
@@ -252,11 +332,88 @@ impl Progress {
         }
     }
 
+    /// Work begins of which nobody counts how far it is.
+    fn begins(&mut self, model: &str, task: &str, now: Instant) {
+        self.heard = now;
+        self.uncounted.push(Doing {
+            model: model.to_owned(),
+            task: Some(task.to_owned()),
+            since: now,
+        });
+    }
+
+    /// It is done.
+    fn ends(&mut self, model: &str, task: &str) {
+        let of = |doing: &Doing| doing.model == model && doing.task.as_deref() == Some(task);
+        if let Some(place) = self.uncounted.iter().rposition(of) {
+            self.uncounted.remove(place);
+        }
+        // What was counted before it is over, too.
+        self.counted = None;
+        self.clear_spinner();
+    }
+
+    /// Tells that the work goes on, where nothing was told for long.
+    fn go_on(&mut self, now: Instant) {
+        if self.view == View::Silent || now - self.heard < SILENCE {
+            return;
+        }
+        let (doing, counted) = match (self.uncounted.last(), &self.counted) {
+            // What is counted within it was heard of later.
+            (Some(outer), Some(inner)) if inner.since > outer.since => (inner.clone(), true),
+            (Some(doing), _) => (doing.clone(), false),
+            (None, Some(doing)) => (doing.clone(), true),
+            (None, None) => return,
+        };
+        let time = now - doing.since;
+        let name = title(&doing.model, doing.task.as_deref());
+        let said = match counted {
+            true => format!("at work, last counted {} ago", duration(time)),
+            false => format!("at work for {}", duration(time)),
+        };
+        match self.view {
+            View::Silent => {}
+            View::Bars => {
+                let bars = &self.bars;
+                let spinner = self.spinner.get_or_insert_with(|| new_spinner(bars));
+                spinner.set_prefix(name);
+                spinner.set_message(said);
+                spinner.tick();
+            }
+            View::Lines if now - self.told >= LINE_EVERY => {
+                self.told = now;
+                self.line(&format!("{name:<12} {said}"));
+            }
+            View::Json if now - self.told >= SILENCE => {
+                self.told = now;
+                self.event(&Event::Working {
+                    model: Some(doing.model.as_str()).filter(|model| !model.is_empty()),
+                    task: doing.task.as_deref(),
+                    seconds: time.as_secs(),
+                });
+            }
+            View::Lines | View::Json => {}
+        }
+    }
+
+    fn clear_spinner(&mut self) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
+    }
+
     /// Ends the bar of a model, or of a task that is no model's, and leaves a line about it: `note` is e.g. "trained in 3 min 20 s".
     fn finish(&mut self, model: Option<&str>, task: Option<&str>, note: &str) {
         let title = model.or(task).unwrap_or_default();
         self.clear(title);
+        self.clear_spinner();
+        // Of what is done nothing goes on.
+        let of = |doing: &Doing| Some(doing.model.as_str()).filter(|m| !m.is_empty()) == model;
+        if self.counted.as_ref().is_some_and(of) {
+            self.counted = None;
+        }
         if self.view == View::Json {
+            self.told = Instant::now();
             self.event(&Event::Finished { model, task, note });
         } else {
             self.say(&format!("{title:<12} {note}"));
@@ -272,6 +429,7 @@ impl Progress {
 
     /// Prints a line without disturbing the bars.
     fn say(&mut self, text: &str) {
+        self.told = Instant::now();
         match self.view {
             View::Silent => {}
             View::Bars => self.bars.suspend(|| {
@@ -328,6 +486,14 @@ fn new_bar(bars: &MultiProgress, event: &ProgressEvent, narrow: bool) -> Progres
     bar
 }
 
+fn new_spinner(bars: &MultiProgress) -> ProgressBar {
+    let spinner = bars.add(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("{prefix:<12} {spinner} {wide_msg}") {
+        spinner.set_style(style);
+    }
+    spinner
+}
+
 /// A bar and what is known; in a narrow terminal two lines without a bar, of which the second is cut where it is too long.
 fn template(stage: Work, narrow: bool) -> String {
     let unit = stage.unit();
@@ -355,7 +521,11 @@ fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
     let speed = speed(event.images_per_second);
     let left = left.map(|left| format!("{} left", duration(left)));
     let run = event.run_seconds_left.map(Duration::from_secs);
-    let run = run.map(|left| format!("about {} left in all", duration(left)));
+    let about = match event.run_left_without.is_empty() {
+        true => "about",
+        false => "at least",
+    };
+    let run = run.map(|left| format!("{about} {} left in all", duration(left)));
     [epoch, loss, speed, left, run]
         .into_iter()
         .flatten()
@@ -416,6 +586,7 @@ mod tests {
             loss: Some(0.0412),
             images_per_second: 640.2,
             run_seconds_left: None,
+            run_left_without: Vec::new(),
         }
     }
 
@@ -538,7 +709,75 @@ mod tests {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(lines[0]["run_seconds_left"], 7500);
+        assert!(lines[0].get("run_left_without").is_none(), "{text}");
         assert!(lines[1].get("run_seconds_left").is_none(), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_counted_yet_makes_it_the_least_that_is_left() {
+        let least = || ProgressEvent {
+            run_seconds_left: Some(7500),
+            run_left_without: vec!["attack".into(), "report".into()],
+            ..event(1000)
+        };
+        let text = shown(View::Lines, |progress| progress.update(&least()));
+        assert!(
+            text.ends_with("images/s, at least 2 h 05 min left in all\n"),
+            "{text}"
+        );
+        let text = shown(View::Json, |progress| progress.update(&least()));
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["run_left_without"], json!(["attack", "report"]));
+    }
+
+    #[test]
+    fn nothing_is_silent_for_long() {
+        let script = |progress: &mut Progress| {
+            let start = Instant::now();
+            let at = |seconds: u64| start + Duration::from_secs(seconds);
+            // Nothing was begun.
+            progress.go_on(at(60));
+            progress.begins("student", "set tests", at(100));
+            for seconds in [102, 106, 108, 121, 130] {
+                progress.go_on(at(seconds));
+            }
+            progress.ends("student", "set tests");
+            progress.go_on(at(200));
+            // A step that takes long.
+            progress.update_at(&event(1), at(300));
+            progress.go_on(at(303));
+            progress.go_on(at(325));
+            progress.finish(Some("student"), None, "trained");
+            progress.go_on(at(400));
+        };
+        assert_eq!(
+            shown(View::Lines, script),
+            "student, set tests at work for 6 s\n\
+             student, set tests at work for 30 s\n\
+             student      step 1/1000, epoch 0.25, loss 0.0412, 640 images/s\n\
+             student      at work, last counted 25 s ago\n\
+             student      trained\n"
+        );
+        let text = shown(View::Json, script);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let events: Vec<&str> = lines.iter().filter_map(|l| l["event"].as_str()).collect();
+        assert_eq!(
+            events,
+            [
+                "working", "working", "working", "progress", "working", "finished"
+            ]
+        );
+        assert_eq!(
+            (&lines[1]["model"], &lines[1]["task"], &lines[1]["seconds"]),
+            (&json!("student"), &json!("set tests"), &json!(21))
+        );
+        assert_eq!(lines[4]["seconds"], 25);
+        assert!(lines[4].get("task").is_none());
+        assert_eq!(shown(View::Silent, script), "");
+        assert_eq!(shown(View::Bars, script), "student      trained\n");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dualmd_evidence::{Key, Opened, Salt, Side, opens, opens_with};
 use dualmd_files::{limit, shown};
 use std::path::Path;
 
-pub use dualmd_evidence::{Bundle, Verified, export, verify};
+pub use dualmd_evidence::{Bundle, Difference, Verified, export, verify};
 
 /// With what an image is looked for.
 #[derive(Debug, Clone)]

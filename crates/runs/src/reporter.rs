@@ -18,6 +18,17 @@ pub trait Reporter: Send + Sync {
         self.finished(task, note);
     }
 
+    /// Work begins of which nobody counts how far it is: on which model of a report, or on none, and what is done, such as "set tests".
+    /// [`meanwhile`] calls it.
+    fn begins(&self, model: &str, task: &str) {
+        let _ = (model, task);
+    }
+
+    /// That work is done.
+    fn ends(&self, model: &str, task: &str) {
+        let _ = (model, task);
+    }
+
     /// A line about what is being done.
     fn say(&self, text: &str);
 
@@ -32,6 +43,29 @@ pub trait Reporter: Send + Sync {
     /// A line for those who asked for more: the engine in use, what each attack cost.
     fn detail(&self, text: &str) {
         let _ = text;
+    }
+}
+
+/// Does work of which nobody counts how far it is, so that it can be told that and for how long it goes on. `model`: that of a report which
+/// it is done for, or empty; `task`: as in [`ProgressEvent::task`].
+pub fn meanwhile<T>(
+    reporter: &dyn Reporter,
+    model: &str,
+    task: &str,
+    work: impl FnOnce() -> T,
+) -> T {
+    reporter.begins(model, task);
+    let made = work();
+    reporter.ends(model, task);
+    made
+}
+
+/// What a bar or a line is called: "student", "student, own images", "caption".
+pub fn title(model: &str, task: Option<&str>) -> String {
+    match task {
+        None => model.to_owned(),
+        Some(task) if model.is_empty() => task.to_owned(),
+        Some(task) => format!("{model}, {task}"),
     }
 }
 
@@ -99,6 +133,10 @@ pub struct ProgressEvent {
     /// About how long the whole run or audit still takes, s; none where nobody counted its work, or too little of it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_seconds_left: Option<u64>,
+    /// Kinds of work in it whose pace is not known yet, such as "attack" or "report": `run_seconds_left` is without them, the least that is
+    /// left. Empty, and not written, where all are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub run_left_without: Vec<String>,
 }
 
 impl ProgressEvent {
@@ -115,6 +153,7 @@ impl ProgressEvent {
             loss: None,
             images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             run_seconds_left: None,
+            run_left_without: Vec::new(),
         }
     }
 
@@ -131,13 +170,9 @@ impl ProgressEvent {
         Self { task, ..self }
     }
 
-    /// What a bar or a line is called: "student", "student, own images", "caption".
+    /// Its [`title()`].
     pub fn title(&self) -> String {
-        match &self.task {
-            None => self.model.clone(),
-            Some(task) if self.model.is_empty() => task.clone(),
-            Some(task) => format!("{}, {task}", self.model),
-        }
+        title(&self.model, self.task.as_deref())
     }
 
     /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
@@ -184,6 +219,7 @@ mod tests {
             loss: Some(f64::NAN),
             images_per_second: 640.2,
             run_seconds_left: Some(75),
+            run_left_without: vec!["report".into()],
         };
         event.write(&mut line).unwrap();
         let read = ProgressEvent::parse(std::str::from_utf8(&line).unwrap()).unwrap();
@@ -215,6 +251,45 @@ mod tests {
         let line = written(&alone);
         assert!(line.get("model").is_none() && line["task"] == "caption");
         assert_eq!(ProgressEvent::parse(&line.to_string()), Some(alone));
+    }
+
+    #[test]
+    fn work_that_nobody_counts_begins_and_ends() {
+        #[derive(Default)]
+        struct Heard(std::sync::Mutex<Vec<String>>);
+        impl Heard {
+            fn note(&self, text: String) {
+                self.0.lock().unwrap().push(text);
+            }
+        }
+        impl Reporter for Heard {
+            fn progress(&self, _: &ProgressEvent) {}
+            fn finished(&self, _: &str, _: &str) {}
+            fn begins(&self, model: &str, task: &str) {
+                self.note(format!("begins {}", title(model, Some(task))));
+            }
+            fn ends(&self, model: &str, task: &str) {
+                self.note(format!("ends {}", title(model, Some(task))));
+            }
+            fn say(&self, text: &str) {
+                self.note(text.into());
+            }
+            fn warn(&self, _: &str) {}
+        }
+        let heard = Heard::default();
+        let made = meanwhile(&heard, "student", "set tests", || {
+            heard.say("at it");
+            7
+        });
+        assert_eq!(made, 7);
+        let said = heard.0.into_inner().unwrap();
+        let expected = [
+            "begins student, set tests",
+            "at it",
+            "ends student, set tests",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(meanwhile(&Silent, "", "report", || 8), 8);
     }
 
     #[test]

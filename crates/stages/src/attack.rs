@@ -10,7 +10,7 @@ use super::{RunFolder, blind, create_folder, files_in, remove, sets, utility};
 use crate::choices::Reference;
 use crate::errors::stopped;
 use crate::plan::{Plan, REFERENCE, Target};
-use crate::reporter::duration;
+use crate::reporter::{duration, meanwhile};
 use crate::session::Session;
 use anyhow::{Context, Result};
 use dualmd_audit::read_scores;
@@ -61,15 +61,17 @@ pub fn all(
             continue;
         }
         let began = std::time::Instant::now();
-        let scored = attack_one(
-            run,
-            plan,
-            target,
-            &attacked,
-            shadow.zip(of_shadow.as_ref()),
-            extractor.as_deref(),
-            session,
-        );
+        let scored = meanwhile(session.reporter.as_ref(), &target.name, "attacks", || {
+            attack_one(
+                run,
+                plan,
+                target,
+                &attacked,
+                shadow.zip(of_shadow.as_ref()),
+                extractor.as_deref(),
+                session,
+            )
+        });
         match scored {
             Ok(description) => failures(&description)
                 .iter()
@@ -82,14 +84,22 @@ pub fn all(
             &format!("attacked in {}", duration(began.elapsed())),
         );
     }
-    let labels = &attacked.labels;
+    Ok(true)
+}
+
+/// The controls of a run that is attacked, and the members that its attacks find: the blind baseline, tests of whole sets,
+/// `exposed.json`.
+///
+/// # Errors
+/// Images that cannot be read, files that cannot be written.
+pub fn controls(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> Result<()> {
+    let labels = labels(images);
     let (held, members) = images.held()?;
     let records: Vec<&Record> = held.records.iter().collect();
-    blind::write(&run.controls(), &records, labels, plan.seed, session)?;
-    sets::all(run, plan, labels)?;
+    blind::write(&run.controls(), &records, &labels, plan.seed, session)?;
+    sets::all(run, plan, &labels, session.reporter.as_ref())?;
     let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
-    write_exposed(run, &names, &records[..members])?;
-    Ok(true)
+    write_exposed(run, &names, &records[..members])
 }
 
 /// Members and non-members as attacks take them.

@@ -6,7 +6,7 @@
 use super::generator::{Generator, Sampling};
 use super::score::parts;
 use super::text::Prompts;
-use crate::reporter::{ProgressEvent, Work};
+use crate::reporter::{ProgressEvent, Work, meanwhile};
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::side::Steering;
@@ -133,11 +133,23 @@ impl InBatches<'_> {
         starts: &[i64],
         prompts: impl FnOnce() -> Result<Option<Prompts>>,
         session: &Session,
-        mut take: impl FnMut(i64, Tensor),
+        take: impl FnMut(i64, Tensor),
     ) -> Result<()> {
         if starts.is_empty() {
             return Ok(());
         }
+        meanwhile(session.reporter.as_ref(), self.name, "generating", || {
+            self.make(starts, prompts, session, take)
+        })
+    }
+
+    fn make(
+        &self,
+        starts: &[i64],
+        prompts: impl FnOnce() -> Result<Option<Prompts>>,
+        session: &Session,
+        mut take: impl FnMut(i64, Tensor),
+    ) -> Result<()> {
         let prompts = prompts()?;
         let images = |start: &i64| usize::try_from(self.length(*start)).unwrap_or(0);
         let total: usize = starts.iter().map(images).sum();

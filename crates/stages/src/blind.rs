@@ -1,6 +1,7 @@
 //! The blind baseline: a classifier that never sees the model (crate `dualmd-controls`), to `controls.json`.
 
 use super::score::subject::Label;
+use crate::reporter::meanwhile;
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_controls::{Subject, blind_baseline};
@@ -28,7 +29,10 @@ pub fn write(
             })
             .collect()
     };
-    match blind_baseline(&side(true), &side(false), seed) {
+    let measured = meanwhile(session.reporter.as_ref(), "", "blind baseline", || {
+        blind_baseline(&side(true), &side(false), seed)
+    });
+    match measured {
         Ok(baseline) => {
             let controls = Controls {
                 blind_baseline: Some(recorded(baseline)),

@@ -2,7 +2,7 @@
 //! autoencoder whose latents they see (`model.autoencoder`).
 
 use super::generator::fingerprint;
-use super::{files_in, hash_files};
+use super::{beforehand, files_in, hash_files};
 use crate::bail_usage;
 use crate::choices::{Objective, Sampler};
 use crate::experiment::Experiment;
@@ -118,6 +118,15 @@ impl Brought {
             }
             (None, Objective::Ddpm) => NoiseSchedule::default(),
         })
+    }
+
+    /// Refuses attacks and numbers of steps that the noise schedule does not allow.
+    ///
+    /// # Errors
+    /// As [`beforehand::check_schedule`], and as [`Self::schedule`].
+    pub fn check_schedule(&self, experiment: &Experiment) -> Result<()> {
+        let schedule = self.schedule(experiment.train.objective)?;
+        beforehand::check_schedule(experiment, &schedule, self.autoencoder.is_some())
     }
 
     /// The classes of a run whose images have these: the images', or those of the model that training starts from.

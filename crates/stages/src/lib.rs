@@ -17,6 +17,7 @@
 
 pub mod attack;
 pub mod batches;
+pub mod beforehand;
 pub mod blind;
 pub mod brought;
 pub mod captions;

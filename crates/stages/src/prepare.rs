@@ -3,10 +3,11 @@
 use super::brought::{self, Brought};
 use super::text::Told;
 use super::train_images::TrainImages;
-use super::{RunFolder, captions, prepared, text};
+use super::{RunFolder, beforehand, captions, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
+use crate::reporter::meanwhile;
 use crate::session::Session;
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_data::{
@@ -329,7 +330,11 @@ pub fn resolve(
     pixels: &Path,
     session: &Session,
 ) -> Result<Resolved> {
-    let (listing, duplicates) = match list(&experiment.data, pixels) {
+    let reporter = session.reporter.as_ref();
+    let listed = meanwhile(reporter, "", "reading images", || {
+        list(&experiment.data, pixels)
+    });
+    let (listing, duplicates) = match listed {
         Err(error) if run.plan().exists() => {
             return Err(error.context(format!(
                 "the images of {} cannot be read; if they have moved, say where they are now: --set data.source=PATH",
@@ -340,7 +345,9 @@ pub fn resolve(
     };
     let engine = session.engine.to_train(experiment.train.dtype)?;
     let set = listing.set();
-    let groups = group(&listing, experiment.data.near_duplicates)?;
+    let groups = meanwhile(reporter, "", "near-duplicates", || {
+        group(&listing, experiment.data.near_duplicates)
+    })?;
     let split = if run.split().exists() {
         let split = Split::load(&run.split())?;
         let asked = match experiment.data.method {
@@ -376,7 +383,9 @@ pub fn resolve(
     let pretraining = (experiment.is_text() && experiment.pretrain.is_some())
         .then(|| pretraining_images(experiment, pixels))
         .transpose()?;
-    let network = network_facts(experiment, set, &selected, pretraining.as_ref())?;
+    let network = meanwhile(reporter, "", "opening the network", || {
+        network_facts(experiment, set, &selected, pretraining.as_ref())
+    })?;
     let context = PlanContext {
         name: run
             .0
@@ -481,6 +490,7 @@ fn network_facts(
             check_pretraining(base.set(), set, selected)?;
         }
         let origin = text::origin(experiment, set.shape(), Halves::Kept, Device::Cpu)?;
+        beforehand::check_schedule(experiment, &origin.schedule, origin.is_latent())?;
         let folder = model.base.as_ref().map(|f| vec![f.into()]);
         let base = folder.map(|f| super::generator::fingerprint(&f, WeightSet::Ema));
         (
@@ -491,6 +501,7 @@ fn network_facts(
     } else {
         let brought = Brought::of(experiment, Device::Cpu)?;
         brought.check(experiment)?;
+        brought.check_schedule(experiment)?;
         let seen = brought.seen(set.shape())?;
         labels = labels.map(|own| brought.classes(own)).transpose()?;
         let network = match brought.network {

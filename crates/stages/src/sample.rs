@@ -7,6 +7,7 @@ use super::score::subject::Drawing;
 use super::text::Told;
 use super::{RunFolder, create_folder, pictures};
 use crate::plan::{Plan, Target};
+use crate::reporter::meanwhile;
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::nn;
@@ -48,6 +49,7 @@ pub fn drawing_of(plan: &Plan) -> Drawing {
 
 /// Samples from every audited model of a plan. Returns false if asked to stop before the end.
 pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> Result<bool> {
+    let reporter = session.reporter.as_ref();
     for target in &plan.models {
         if session.stopped() {
             return Ok(false);
@@ -56,12 +58,17 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
         if folder.join(NEAREST).exists() {
             if !compared(&folder)? {
                 let generated = of_members(plan, images, read_samples(run, &target.name)?);
-                nearest_of_run(plan, images, &folder, &generated)?;
+                meanwhile(reporter, &target.name, "nearest images", || {
+                    nearest_of_run(plan, images, &folder, &generated)
+                })?;
             }
             continue;
         }
         drawn::room(&folder, true)?;
-        let generated = match generate(run, plan, target, images, session) {
+        let generated = meanwhile(reporter, &target.name, "generating", || {
+            generate(run, plan, target, images, session)
+        });
+        let generated = match generated {
             Ok(generated) => generated,
             Err(error) if stopped(&error) => return Ok(false),
             Err(error) => {
@@ -75,7 +82,9 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
             write_prompts(&folder, asked, plan.sample.per_prompt)?;
         }
         let generated = of_members(plan, images, generated);
-        nearest_of_run(plan, images, &folder, &generated)?;
+        meanwhile(reporter, &target.name, "nearest images", || {
+            nearest_of_run(plan, images, &folder, &generated)
+        })?;
         session.reporter.finished(
             &target.name,
             &format!("{} images drawn", generated.size()[0]),

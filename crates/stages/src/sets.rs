@@ -9,6 +9,7 @@
 use super::score::subject::Label;
 use super::{RunFolder, create_folder, remove};
 use crate::plan::Plan;
+use crate::reporter::{Reporter, meanwhile};
 use anyhow::Result;
 use dualmd_audit::{ScoresFile, read_scores};
 use dualmd_data::stream;
@@ -38,18 +39,30 @@ const EACH: usize = 99;
 const POWER: f64 = 0.8;
 
 /// Tests every model of a plan that is not a teacher. What cannot be tested (too few images, one attack) is left out.
-pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label]) -> Result<()> {
+pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label], reporter: &dyn Reporter) -> Result<()> {
     for target in plan.models.iter().filter(|t| t.defense != ModelKind::Part) {
         let csv = run.scores(&target.name, "csv");
         if csv.exists() {
-            write(run, &target.name, labels, plan.seed)?;
+            write(run, &target.name, labels, plan.seed, reporter)?;
         }
     }
     Ok(())
 }
 
 /// Tests one model whose scores are there.
-pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result<()> {
+pub fn write(
+    run: &RunFolder,
+    name: &str,
+    labels: &[Label],
+    seed: u64,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    meanwhile(reporter, name, "set tests", || {
+        tested(run, name, labels, seed)
+    })
+}
+
+fn tested(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result<()> {
     let scores = read_scores(&run.scores(name, "csv"))?;
     let mut file = Sets::default();
     let attacks: Vec<String> = scores

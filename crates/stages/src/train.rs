@@ -153,6 +153,7 @@ pub fn one(
                         loss: Some(p.loss),
                         images_per_second: p.images_per_second,
                         run_seconds_left: None,
+                        run_left_without: Vec::new(),
                     });
                 }
             },

@@ -11,7 +11,7 @@ use crate::plan::{Job, Plan};
 use crate::reporter::{Reporter, duration};
 use crate::session::Session;
 use anyhow::{Result, anyhow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const ERROR: &str = "error: ";
 /// Lines that are kept of a training that says no error.
 const LAST_WORDS: usize = 8;
+/// What is done with a training before its first step.
+const STARTING: &str = "starting";
 /// Between two looks at what runs.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How the status of a process begins that was ended by the operating system, or by who manages the machine.
@@ -77,6 +79,7 @@ pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
             while let Ok(heard) = receive.try_recv() {
                 reasons.hear(heard, reporter);
             }
+            reasons.moves(&name, reporter);
             match ended {
                 Ended::Well if finished(run, plan, &name)? => {
                     let took = duration(began.elapsed());
@@ -150,6 +153,7 @@ pub fn one(
     while let Ok(heard) = receive.try_recv() {
         reasons.hear(heard, reporter);
     }
+    reasons.moves(name, reporter);
     let (note, trained) = match ended {
         Ended::Well if finished(run, plan, name)? => {
             let note = format!("trained in {}", duration(began.elapsed()));
@@ -181,6 +185,8 @@ fn start(
         device: session.engine.device_name(),
         threads: plan.hardware.threads_per_model,
     };
+    // Its network is made or opened, and its images or texts are encoded.
+    session.reporter.begins(name, STARTING);
     session.launcher.start(training, tell.clone())
 }
 
@@ -190,15 +196,30 @@ struct Started {
     began: Instant,
 }
 
-/// Lines of each training that may be the reason of its failure.
+/// What is known of trainings from what they say.
 #[derive(Default)]
-struct Reasons(BTreeMap<String, Vec<String>>);
+struct Reasons {
+    /// Lines of each that may be the reason of its failure.
+    lines: BTreeMap<String, Vec<String>>,
+    /// Those that have made a step, or are over.
+    moving: BTreeSet<String>,
+}
 
 impl Reasons {
+    /// A training has made a step, or is over: it starts no more.
+    fn moves(&mut self, model: &str, reporter: &dyn Reporter) {
+        if self.moving.insert(model.to_owned()) {
+            reporter.ends(model, STARTING);
+        }
+    }
+
     /// Hands on what was heard, and keeps what may be a reason.
     fn hear(&mut self, heard: Heard, reporter: &dyn Reporter) {
         match heard {
-            Heard::Event(event) => reporter.progress(&event),
+            Heard::Event(event) => {
+                self.moves(&event.model, reporter);
+                reporter.progress(&event);
+            }
             Heard::Said(text) => reporter.say(&text),
             Heard::Reason { model, line } => self.keep(model, line, reporter),
         }
@@ -207,7 +228,7 @@ impl Reasons {
     /// Keeps a training's line for the end, where it may be the reason of a failure, and shows it unless it is about to be told as
     /// one.
     fn keep(&mut self, model: String, line: String, reporter: &dyn Reporter) {
-        let lines = self.0.entry(model).or_default();
+        let lines = self.lines.entry(model).or_default();
         // An error's lines are the last: what came before them is no part of the reason.
         if line.starts_with(ERROR) {
             lines.clear();
@@ -226,7 +247,7 @@ impl Reasons {
 
     /// What is kept of one training.
     fn of(&mut self, model: &str) -> Vec<String> {
-        self.0.remove(model).unwrap_or_default()
+        self.lines.remove(model).unwrap_or_default()
     }
 }
 
@@ -261,7 +282,7 @@ fn failed(model: &str, status: &str, said: &[String]) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reporter::Silent;
+    use crate::reporter::{ProgressEvent, Silent};
 
     fn told(lines: &[&str]) -> String {
         let mut reasons = Reasons::default();
@@ -270,6 +291,38 @@ mod tests {
         }
         let said = reasons.of("student");
         errors::render(&failed("student", "exit status: 1", &said))
+    }
+
+    #[test]
+    fn a_training_starts_until_its_first_step() {
+        #[derive(Default)]
+        struct Noted(std::sync::Mutex<Vec<String>>);
+        impl Noted {
+            fn note(&self, what: &str, model: &str) {
+                self.0.lock().unwrap().push(format!("{what} {model}"));
+            }
+        }
+        impl Reporter for Noted {
+            fn progress(&self, event: &ProgressEvent) {
+                self.note("step", &event.model);
+            }
+            fn finished(&self, _: &str, _: &str) {}
+            fn ends(&self, model: &str, task: &str) {
+                self.note(task, model);
+            }
+            fn say(&self, _: &str) {}
+            fn warn(&self, _: &str) {}
+        }
+        let (noted, mut reasons) = (Noted::default(), Reasons::default());
+        for _ in 0..2 {
+            let event = ProgressEvent::images("a", 1, 2, Instant::now());
+            reasons.hear(Heard::Event(event), &noted);
+        }
+        // One that ends without a step.
+        reasons.moves("b", &noted);
+        reasons.moves("a", &noted);
+        let said = noted.0.into_inner().unwrap();
+        assert_eq!(said, ["starting a", "step a", "step a", "starting b"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::vit::VitFeatures;
 use super::{RunFolder, copies, create_folder};
 use crate::choices::Features as Choice;
 use crate::plan::Plan;
+use crate::reporter::meanwhile;
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
 use dualmd_metrics::{
@@ -239,15 +240,18 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
         store.images(images.tensor(&s.members, device)?),
         store.images(images.tensor(&s.nonmembers, device)?),
     );
-    let real = match &extractor {
-        Some(extractor) => Some(Real {
-            heldout: heldout.features(extractor.as_ref())?,
-            members: Some(members.features(extractor.as_ref())?),
-            alone: images.alone(),
-        }),
-        None => None,
-    };
-    let sides = Sides::new(likened, &members, &heldout)?;
+    let reporter = session.reporter.as_ref();
+    let (real, sides) = meanwhile(reporter, "", "features of real images", || {
+        let real = match &extractor {
+            Some(extractor) => Some(Real {
+                heldout: heldout.features(extractor.as_ref())?,
+                members: Some(members.features(extractor.as_ref())?),
+                alone: images.alone(),
+            }),
+            None => None,
+        };
+        anyhow::Ok((real, Sides::new(likened, &members, &heldout)?))
+    })?;
     let ids: Vec<&str> = s
         .members
         .iter()
@@ -263,10 +267,14 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
         let mut measured = Utility::default();
         if let (Some(extractor), Some(real)) = (&extractor, &real) {
             let for_members = of_members(plan, images, drawn.shallow_clone());
-            let generated = extract(extractor.as_ref(), &for_members).with_context(explain)?;
-            measured = measure(&generated, real, plan.seed);
+            measured = meanwhile(reporter, name, "quality", || {
+                let generated = extract(extractor.as_ref(), &for_members).with_context(explain)?;
+                anyhow::Ok(measure(&generated, real, plan.seed))
+            })?;
         }
-        let copies = sides.measure(&drawn, per_prompt, &ids, plan.seed);
+        let copies = meanwhile(reporter, name, "copies", || {
+            sides.measure(&drawn, per_prompt, &ids, plan.seed)
+        });
         measured.copies = Some(copies.with_context(explain)?);
         measured.asked = Some(asked.clone());
         dualmd_record::write(&run.utility(name), &measured)?;

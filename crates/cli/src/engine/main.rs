@@ -81,7 +81,7 @@ fn run(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Extract(asked) => commands::extract::extract(global, &asked),
         Command::LoraSize(asked) => commands::lora_size::lora_size(&asked),
         Command::Reading(command) => front::reading(global, &command, &BUILD),
-        Command::Selftest => commands::selftest::selftest(global),
+        Command::Selftest(asked) => commands::selftest::selftest(global, &asked),
         Command::Import(import) => commands::files::import(global, &import.what),
         Command::Export(export) => commands::files::export(global, &export.what),
         Command::About(command) => front::about(&command, &BUILD),

@@ -4,7 +4,10 @@ use super::audited::Audited;
 use super::generated::is_enough;
 use super::options::ScoreOptions;
 use crate::bail_usage;
+use crate::session::Session;
+use crate::stages::beforehand::impossible;
 use anyhow::Result;
+use dualmd_diffusion::Model;
 use dualmd_experiment::attacks;
 use dualmd_names::{AttackSpec, BaseAttack, Needs, Similarity};
 
@@ -90,6 +93,21 @@ pub fn asked(
         }
     }
     used(args, named.clone())
+}
+
+/// Says which attacks the model's noise schedule does not allow, before anything is generated. Some that fail leave scores of the others.
+///
+/// # Errors
+/// No other is left.
+pub fn check_schedule(attacks: &[AttackSpec], model: &Model, session: &Session) -> Result<()> {
+    let late = impossible(attacks, model.schedule(), model.is_latent());
+    if !late.is_empty() && late.len() == attacks.len() {
+        bail_usage!("{}", late.join("; "));
+    }
+    for said in late {
+        session.warn(&format!("warning: {said}"));
+    }
+    Ok(())
 }
 
 /// A shadow model that no attack learns on was named in vain.

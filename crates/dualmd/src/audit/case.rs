@@ -137,6 +137,9 @@ impl Case {
             ..as_seen(shape)
         };
         let told = Told::by(generator.first());
+        for said in args.draw.idle(generator.first().is_told()) {
+            session.say(&said);
+        }
         let images = Sides::open(&args.members, &args.nonmembers, &options, told, reporter)?;
         let unchecked = match audited.loras.is_empty() {
             true => unlike_training(&audited.folders, split.as_ref(), images.both())?,

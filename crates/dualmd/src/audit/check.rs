@@ -5,20 +5,23 @@ use super::audited::{self, Audited};
 use super::case::{Case, Sides};
 use super::folder::{called, check_place, differs, hash_of, refuse_strangers};
 use super::options::{AuditOptions, ScoreOptions};
+use crate::bail_usage;
 use crate::choices::{Features, Order};
 use crate::estimate::{Questions, at_a_time, timed};
 use crate::machine;
-use crate::reporter::duration;
+use crate::reporter::{duration, meanwhile};
 use crate::session::Session;
+use crate::stages::beforehand::{impossible, without_network};
 use crate::stages::utility;
-use anyhow::{Result, bail};
-use dualmd_attack::{AttackError, Space};
+use crate::whole::{AuditWork, compares};
+use anyhow::Result;
+use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
 use dualmd_audit::format::counted;
 use dualmd_data::{FileFacts, ImageSet};
 use dualmd_diffusion::Denoiser;
 use dualmd_files::shown;
-use dualmd_names::{AttackSpec, Level};
+use dualmd_names::AttackSpec;
 use dualmd_record::RunFolder;
 use dualmd_record::plan::AuditPlan;
 use dualmd_torch::{Kind, Tensor, no_grad};
@@ -94,7 +97,9 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
     let mut sides = <[String; 2]>::default();
     let (mut models, mut sizes) = (Vec::new(), (0, 0, [0; 3]));
     for one in &all {
-        let case = Case::open(session, args, one)?;
+        let case = meanwhile(session.reporter.as_ref(), &one.name, "opening", || {
+            Case::open(session, args, one)
+        })?;
         let model = case.generator.first();
         let described = called(one, model);
         lines.push(format!("{}: {described}", one.name));
@@ -103,10 +108,16 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
             lines.push(format!("it says of itself: {says}"));
         }
         let attacks = asked::asked(args, one, model.is_told(), true, case.reference.is_some())?;
-        let late = outside(&attacks, model.schedule().len());
+        let mut late = impossible(&attacks, model.schedule(), model.is_latent());
+        let (features, weights) = case.features();
+        let size = case.images.sides();
+        match utility::extractor(features, weights, size, case.engine.device) {
+            Ok(network) => late.extend(without_network(attacks.iter(), network.as_deref())),
+            Err(why) => look.push(format!("--features: {why:#}")),
+        }
         // Some that fail leave a report of the others.
         if !late.is_empty() && late.len() == attacks.len() {
-            bail!("{}", late.join("; "));
+            bail_usage!("{}", late.join("; "));
         }
         marks.push((one.name.as_str(), case.generator.fingerprint().to_owned()));
         if images.is_empty() {
@@ -175,18 +186,6 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
         lines,
         summary,
     })
-}
-
-/// The attacks that would fail because they name a timestep which the model's schedule does not have, each with the reason.
-fn outside(attacks: &[AttackSpec], timesteps: usize) -> Vec<String> {
-    let reason = |attack: &AttackSpec| match attack.level() {
-        Some(Level::Timestep(t)) if usize::try_from(t).map_or(true, |t| t >= timesteps) => {
-            let why = AttackError::Timestep { t, timesteps };
-            Some(format!("attack {attack}: {why}"))
-        }
-        _ => None,
-    };
-    attacks.iter().filter_map(reason).collect()
 }
 
 fn in_words(images: &Sides) -> String {
@@ -310,8 +309,13 @@ impl Work {
     }
 }
 
-/// Network calls of the audit of one model: those of the images that are drawn, and those of attacks.
-pub(super) fn calls(args: &ScoreOptions, case: &Case, attacks: &[AttackSpec]) -> [f64; 2] {
+/// What the audit does with one model of `models`: network calls and images.
+pub(super) fn work(
+    args: &ScoreOptions,
+    case: &Case,
+    attacks: &[AttackSpec],
+    models: usize,
+) -> AuditWork {
     let (model, images) = (case.generator.first(), &case.images);
     let scored = images.members.len() + images.nonmembers.len();
     let guided = model.is_told() && args.draw.guidance != 1.0;
@@ -333,8 +337,21 @@ pub(super) fn calls(args: &ScoreOptions, case: &Case, attacks: &[AttackSpec]) ->
         images: drawn(args.draw.images),
         per_prompt: drawn(args.draw.per_prompt),
     };
-    let attacking: f64 = attacks.iter().map(|attack| asked.attack(attack)).sum();
-    [asked.drawing(), attacking]
+    let calls = |comparing: bool| -> f64 {
+        let of = attacks.iter().filter(|a| compares(a) == comparing);
+        of.map(|attack| asked.attack(attack)).sum()
+    };
+    AuditWork {
+        drawing: asked.drawing(),
+        attacking: calls(false),
+        drawn_for_attacks: calls(true),
+        measured: match model.is_told() {
+            true => scored * args.draw.per_prompt,
+            false => args.draw.images,
+        } as f64,
+        real: scored as f64,
+        models,
+    }
 }
 
 /// Times a few calls of the network, and counts those of the audit.
@@ -384,9 +401,10 @@ fn measured(
         let eps = no_grad(|| network.predict_noise(&x, &t, told.as_ref()))?;
         Ok(eps.f_sum(Kind::Float)?.double_value(&[]))
     })? / batch.max(1) as f64;
-    let [drawing, attacking] = calls(args, case, attacks).map(|calls| call * calls);
+    let work = work(args, case, attacks, 1);
+    let attacking = work.attacking + work.drawn_for_attacks;
     Ok(Work {
-        seconds: Some([drawing, attacking]),
+        seconds: Some([call * work.drawing, call * attacking]),
         batch,
         whole: batch == whole,
     })
@@ -443,19 +461,6 @@ mod tests {
         let mut bare = set(&[(28, "png"), (28, "png")]);
         bare.records[0].file = None;
         assert_eq!(told_by_files(&small, &bare), None);
-    }
-
-    #[test]
-    fn timesteps_that_the_schedule_lacks_are_told_before() {
-        let attacks: Vec<AttackSpec> = ["loss", "sima@999", "sima@5000"]
-            .iter()
-            .map(|name| name.parse().unwrap())
-            .collect();
-        assert_eq!(
-            outside(&attacks, 1000),
-            ["attack sima@5000: timestep 5000 is outside the model's schedule: choose 0 to 999"]
-        );
-        assert_eq!(outside(&attacks, 500).len(), 2);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use super::audited::{self, Audited};
 use super::case::{Case, Sides};
-use super::check::calls;
+use super::check::work;
 use super::drawn::drawn;
 use super::options::{AuditOptions, ScoreOptions};
 use super::{Attacked, PartDone, Texts, asked, generated, part};
 use crate::bail_usage;
 use crate::plan::SHADOW;
 use crate::report::{Written, report};
-use crate::reporter::Reporter;
+use crate::reporter::{Reporter, meanwhile};
 use crate::session::Session;
 use crate::stages::attack::write_exposed;
 use crate::stages::features::{extract, hash_answer};
@@ -210,7 +210,9 @@ fn audit_all(
     // Nothing is made for a model or images that cannot be opened.
     let opened = match given {
         Some(given) => Case::of(session, args, one, given)?,
-        None => Case::open(session, args, one)?,
+        None => meanwhile(session.reporter.as_ref(), &one.name, "opening", || {
+            Case::open(session, args, one)
+        })?,
     };
     marks.push((one.name.as_str(), opened.generator.fingerprint().to_owned()));
     let _held = Held::run(out, session.reporter.as_ref())?;
@@ -224,6 +226,12 @@ fn audit_all(
         ));
     }
     let mut opened = Some(opened);
+    let whole = Arc::new(Whole::of_audit(Arc::clone(&session.reporter)));
+    let session = &Session {
+        reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
+        ..session.clone()
+    };
+    let reporter = session.reporter.as_ref();
     // An earlier audit's plan is not to speak of what this one has drawn and scored when it is stopped.
     remove(&run.plan())?;
     create_folder(&run.0.join("scores"))?;
@@ -233,16 +241,27 @@ fn audit_all(
     for (one, after) in all.iter().zip((0..all.len()).rev()) {
         let case = match opened.take() {
             Some(case) => case,
-            None => Case::open(session, args, one)?,
+            None => meanwhile(reporter, &one.name, "opening", || {
+                Case::open(session, args, one)
+            })?,
         };
-        done.push(model(session, options, one, &case, &run, after)?);
+        done.push(model(
+            session,
+            options,
+            one,
+            &case,
+            &run,
+            (&*whole, all.len(), after),
+        )?);
         first.get_or_insert(case);
     }
     let Some(case) = first else {
         bail_usage!("no model is named");
     };
+    whole.enter(Part::Controls);
     finish(session, options, all, &done, &case, &run)?;
-    report(&run.0, options.report)
+    whole.enter(Part::Report);
+    meanwhile(reporter, "", "report", || report(&run.0, options.report))
 }
 
 /// Does what one of several processes has to do for [`audit()`]: of each model it looks at the batches of its share, for all attacks that
@@ -438,29 +457,30 @@ pub(super) fn differs(
     (!out.is_empty()).then(|| out.join(", of "))
 }
 
-/// Draws from one model, attacks it, and writes what is known of it alone. `after`: models that follow it.
+/// Draws from one model, attacks it, and writes what is known of it alone. `after`: models of all `models` that follow it, for `whole`,
+/// which tells how long all of them take.
 fn model(
     session: &Session,
     options: &AuditOptions,
     audited: &Audited,
     case: &Case,
     run: &RunFolder,
-    after: usize,
+    (whole, models, after): (&Whole, usize, usize),
 ) -> Result<Done> {
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited, text, true, case.reference.is_some())?;
-    let told = Arc::clone(&session.reporter);
-    let whole = Whole::of_audit(name, calls(args, case, &attacks), after, told);
-    let whole = Arc::new(whole);
-    let session = &Session {
-        reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
-        ..session.clone()
-    };
+    asked::check_schedule(&attacks, case.generator.first(), session)?;
+    whole.next_model(name, &work(args, case, &attacks, models), after);
+    let reporter = session.reporter.as_ref();
+    // Features that are needed and not there are told before anything is drawn.
+    let extractor = case.comparing(&attacks)?;
     whole.enter(Part::Sample);
     let draw = |model, images, folder: &Path, seed, given| {
-        drawn(session, (name, model), images, args, folder, seed, given)
+        meanwhile(reporter, name, "generating", || {
+            drawn(session, (name, model), images, args, folder, seed, given)
+        })
     };
     let given = generated::given(case, args, session.reporter.as_ref())?;
     let own = run.samples(name);
@@ -474,7 +494,6 @@ fn model(
         _ => None,
     };
     let texts = Texts::of(case);
-    let extractor = case.comparing(&attacks)?;
     let (csv, json) = (run.scores(name, "csv"), run.scores(name, "json"));
     let attacked = Attacked {
         case,
@@ -498,7 +517,11 @@ fn model(
     };
     // Attacks do not wait for what the images are worth.
     let drawn = (&generated, args.draw.per_prompt);
-    if let Err(error) = write_utility(session, case, run, name, drawn, &for_members, seed) {
+    whole.enter(Part::Quality);
+    let measured = meanwhile(reporter, name, "quality", || {
+        write_utility(session, case, run, name, drawn, &for_members, seed)
+    });
+    if let Err(error) = measured {
         session.say(&format!(
             "warning: what the images are worth was not measured: {error:#}"
         ));
@@ -515,21 +538,23 @@ fn model(
         ..
     } = &case.images;
     let (inside, outside) = (everything(members), everything(nonmembers));
-    write_nearest(
-        &run.samples(name),
-        &for_members,
-        Side {
-            set: members,
-            positions: &inside,
-        },
-        Side {
-            set: nonmembers,
-            positions: &outside,
-        },
-        alone_of(members.len(), labels),
-        seed,
-        text,
-    )?;
+    meanwhile(reporter, name, "nearest images", || {
+        write_nearest(
+            &run.samples(name),
+            &for_members,
+            Side {
+                set: members,
+                positions: &inside,
+            },
+            Side {
+                set: nonmembers,
+                positions: &outside,
+            },
+            alone_of(members.len(), labels),
+            seed,
+            text,
+        )
+    })?;
     let first = case.generator.first();
     Ok(Done {
         plan: AuditedModel {
@@ -573,7 +598,7 @@ fn finish(
     let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
     blind::write(&run.controls(), &records, labels, seed, session)?;
     for name in names(all) {
-        sets::write(run, name, labels, seed)?;
+        sets::write(run, name, labels, seed, session.reporter.as_ref())?;
     }
     let split = case.split.as_ref().filter(|split| {
         let agree = agrees(split, labels);

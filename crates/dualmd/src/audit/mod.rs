@@ -54,6 +54,7 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     let case = Case::open(session, options, &audited)?;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(options, &audited, text, false, case.reference.is_some())?;
+    asked::check_schedule(&attacks, case.generator.first(), session)?;
     let seed = options.seed;
     let draw = |model, images, seed| {
         let named = (audited.name.as_str(), model);

@@ -167,6 +167,27 @@ impl Default for DrawOptions {
 }
 
 impl DrawOptions {
+    /// Said of what was asked for and changes nothing, for a model that is `told` a text or is not.
+    pub(super) fn idle(&self, told: bool) -> Vec<String> {
+        let usual = Self::default();
+        let mut out = Vec::new();
+        let mut say = |flag: &str, changed: bool, why: &str| {
+            if changed {
+                out.push(format!("note: --{flag} changes nothing here: {why}"));
+            }
+        };
+        let drawn =
+            "the model is told a text, and --per-prompt images are generated for each caption";
+        let untold = "the model is told no text";
+        if told {
+            say("images", self.images != usual.images, drawn);
+        } else {
+            say("per-prompt", self.per_prompt != usual.per_prompt, untold);
+            say("guidance", self.guidance != usual.guidance, untold);
+        }
+        out
+    }
+
     /// As attacks take it.
     pub(super) fn drawing(&self) -> Drawing {
         Drawing {
@@ -202,5 +223,27 @@ impl AuditOptions {
             out: out.into(),
             report: ReportOptions::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_change_nothing_are_said() {
+        let usual = DrawOptions::default();
+        assert!(usual.idle(true).is_empty() && usual.idle(false).is_empty());
+        let asked = DrawOptions {
+            images: 8,
+            per_prompt: 1,
+            guidance: 1.0,
+            ..usual
+        };
+        let said = asked.idle(true);
+        assert!(said.len() == 1 && said[0].contains("--images"), "{said:?}");
+        let said = asked.idle(false);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("--per-prompt changes nothing here: the model is told no text"));
     }
 }

@@ -4,11 +4,13 @@ use super::{outline, place, told};
 use crate::experiment::Experiment;
 use crate::plan::Plan;
 use crate::session::Session;
+use crate::stages::brought::Brought;
 use crate::stages::prepare::{self, Resolved};
-use crate::stages::{RunFolder, shadow};
+use crate::stages::{RunFolder, beforehand, shadow};
 use crate::whole;
 use dualmd_files::shown;
 use dualmd_record::run_check::{ImagesFound, RunCheck};
+use dualmd_torch::Device;
 use std::path::Path;
 
 /// A run and its images.
@@ -70,6 +72,14 @@ impl Known {
                 return None;
             }
         };
+        // Of a model that is told a text where it is timed.
+        if !plan.model.text {
+            let allowed = Brought::of(experiment, Device::Cpu)
+                .and_then(|brought| brought.check_schedule(experiment));
+            let problem = allowed.err().map(|error| told(&error));
+            let new = problem.filter(|problem| !found.problems.contains(problem));
+            found.problems.extend(new);
+        }
         let outside = prepare::most_outside(&plan, plan.data.members);
         let data = &plan.data;
         let needed = data.members + data.nonmembers + outside;
@@ -111,6 +121,9 @@ impl Known {
         {
             found.problems.push(told(&error));
         }
+        found
+            .look_at
+            .extend(beforehand::nothing_known(&plan, &images));
         found.images = Some(ImagesFound {
             records: plan.data.records,
             duplicates: plan.data.duplicates_dropped,

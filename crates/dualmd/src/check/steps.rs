@@ -7,8 +7,8 @@ use crate::experiment::{Experiment, Train};
 use crate::plan::{Job, JobKind, Plan};
 use crate::stages::lesson::{cutout, privacy};
 use crate::stages::train::options;
-use crate::stages::{RunFolder, text};
-use anyhow::{Context, Result, bail};
+use crate::stages::{RunFolder, beforehand, text};
+use anyhow::{Context, Result};
 use dualmd_defense::{Additions, TrainOptions, Trainer};
 use dualmd_diffusion::{Backbone, BackboneConfig, Condition, Denoiser};
 use dualmd_torch::ranks::Group;
@@ -50,6 +50,7 @@ pub(super) fn call(
     let (network, told, seen, parameters): (Box<dyn Denoiser>, Option<Condition>, [i64; 3], usize) =
         if plan.model.text {
             let origin = text::origin(experiment, shape, Halves::Widened, device)?;
+            beforehand::check_schedule(experiment, &origin.schedule, origin.is_latent())?;
             let told = no_grad(|| origin.told(&["a picture"]))?;
             let seen = origin.sample_shape().unwrap_or(shape.map(|d| d as i64));
             let parameters = origin.unet.parameters().count();
@@ -170,12 +171,7 @@ pub(super) fn steps(
     let members = plan.data.members;
     if matches!(job.kind, JobKind::DpSgd { .. }) {
         privacy(&job.kind, &real, members)?;
-        if t.batch > members {
-            bail!(
-                "train.batch = {}: with DP-SGD at most the number of images, {members}, because each is drawn at most once in a step",
-                t.batch
-            );
-        }
+        beforehand::private_batch(plan, job)?;
     }
     let begun = Begun::of(run, plan, job, shape, engine)?;
     let (trained, network) = (begun.network.parameters().count(), begun.parameters);

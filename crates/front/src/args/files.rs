@@ -115,6 +115,10 @@ pub struct VerifyArgs {
     /// What opens the rows of --image: the file of the salt, or the image's key
     #[arg(long, value_name = "SALT", requires = "image")]
     pub with: Option<String>,
+
+    /// Print what came of it as one line of JSON, and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `dualmd import`

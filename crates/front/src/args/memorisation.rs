@@ -125,6 +125,10 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub batch: usize,
 
+    /// Print what is in memorisation.json as one line of JSON, and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
+
     /// Folder for memorisation.json, memorisation.csv and images/
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,

@@ -117,7 +117,7 @@ impl Cli {
 /// The common flags that do nothing for a command, by name.
 fn idle(command: &str) -> &'static [&'static str] {
     match command {
-        "list" | "jobs" | "new" | "completions" | "man" => &[
+        "list" | "jobs" | "new" | "completions" | "man" | "lora-size" => &[
             "seed",
             "device",
             "dtype",
@@ -126,13 +126,24 @@ fn idle(command: &str) -> &'static [&'static str] {
             "verbose",
             "log_format",
         ],
-        "roc" | "report" | "compare" | "export" => &["seed", "device", "dtype", "threads"],
-        "split" | "import" => &["device", "dtype", "threads"],
+        "roc" | "report" | "compare" | "verify" | "export" => {
+            &["seed", "device", "dtype", "threads", "verbose"]
+        }
+        "split" | "import" => &["device", "dtype", "threads", "verbose"],
+        "selftest" => &["device", "dtype", "quiet", "verbose", "log_format"],
         "predict" => &["seed"],
-        "lora-size" => &["seed", "device", "dtype"],
+        "metrics" | "caption" => &["dtype"],
         "work" => &["seed", "dtype"],
         _ => &[],
     }
+}
+
+/// `dualmd selftest`
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Print what each attack found as one line of JSON, and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags that every command has.
@@ -327,7 +338,7 @@ pub enum Command {
 
     /// Check this program: it must find a planted leak, and nothing where there is none
     #[command(after_help = "Example:\n  dualmd selftest")]
-    Selftest,
+    Selftest(SelftestArgs),
 
     /// Import checkpoints and split files of other programs
     #[command(arg_required_else_help = true)]

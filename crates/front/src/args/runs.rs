@@ -272,6 +272,10 @@ pub struct LiraArgs {
     /// `dualmd work` on the folder then trains, in as many processes as you like. The same command without --prepare goes on.
     #[arg(long)]
     pub prepare: bool,
+
+    /// Print what is in lira.json as one line of JSON, and nothing else on standard output
+    #[arg(long, conflicts_with = "prepare")]
+    pub json: bool,
 }
 
 impl LiraArgs {

@@ -142,6 +142,47 @@ fn common_flags_stand_before_or_after_the_command() {
 }
 
 #[test]
+fn every_command_that_concludes_something_has_json() {
+    for command in [
+        "audit",
+        "run",
+        "tune",
+        "demo",
+        "report",
+        "compare",
+        "roc",
+        "extract",
+        "lira",
+        "memorisation",
+        "metrics",
+        "lora-size",
+        "verify",
+        "selftest",
+        "jobs",
+    ] {
+        let page = refused_help(&format!("dualmd {command} -h"));
+        assert!(page.contains("--json"), "{command}: {page}");
+    }
+}
+
+#[test]
+fn short_help_is_shorter_wherever_a_flag_has_more_to_say() {
+    for command in Cli::definition("0").get_subcommands() {
+        let longer = command
+            .get_arguments()
+            .filter(|arg| !arg.is_hide_set() && arg.get_long_help().is_some());
+        let name = command.get_name();
+        if longer.count() == 0 || command.has_subcommands() {
+            continue;
+        }
+        let [short, long] =
+            ["-h", "--help"].map(|flag| refused_help(&format!("dualmd {name} {flag}")));
+        assert!(short.len() < long.len(), "{name}");
+        assert!(short.contains("Example"), "{name}: {short}");
+    }
+}
+
+#[test]
 fn help_shows_a_common_flag_only_where_it_does_something() {
     let help = |command: &str| refused_help(&format!("dualmd {command} --help"));
     for command in ["roc", "report", "export split", "list"] {
@@ -158,7 +199,21 @@ fn help_shows_a_common_flag_only_where_it_does_something() {
             "{page}"
         );
     }
-    assert!(help("report").contains("--quiet") && !help("list").contains("--quiet"));
+    for (command, shown, hidden) in [
+        ("report", "--quiet", "--verbose"),
+        ("verify", "--log-format", "--threads"),
+        ("selftest", "--threads", "--device"),
+        ("metrics", "--device", "--dtype"),
+        ("split", "--seed", "--verbose"),
+        ("lora-size", "--json", "--threads"),
+        ("list", "attacks", "--quiet"),
+    ] {
+        let page = help(command);
+        assert!(
+            page.contains(shown) && !page.contains(hidden),
+            "{command}: {page}"
+        );
+    }
     let pages = help("audit");
     for heading in [
         "Model:",

@@ -19,7 +19,7 @@ pub fn reading(global: &Global, command: &Reading, build: &Build) -> Result<Exit
         Reading::Roc(roc) => report::roc(global, roc),
         Reading::Report(report) => report::report(global, report),
         Reading::Compare(compare) => report::compare(global, compare, build.versions()),
-        Reading::Verify(asked) => verify::verify(asked),
+        Reading::Verify(asked) => verify::verify(global, asked),
     }
 }
 

@@ -11,7 +11,7 @@ use dualmd_experiment::plan::Versions;
 use dualmd_files::shown;
 use dualmd_runs::held::Held;
 use dualmd_runs::report::{Maker, Written, exit_code, exit_code_of};
-use dualmd_runs::reporter::Reporter;
+use dualmd_runs::reporter::{Reporter, meanwhile};
 use dualmd_runs::{machine, report};
 use serde::Serialize;
 use std::path::Path;
@@ -35,7 +35,9 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
             shown(&args.run)
         ));
     }
-    let written = report::report(&args.run, options)?;
+    let written = meanwhile(&reporter, "", "report", || {
+        report::report(&args.run, options)
+    })?;
     print(&written, &args.fail)?;
     Ok(exit([&written.report.verdict], &args.fail, &reporter))
 }
@@ -52,7 +54,9 @@ pub fn compare(global: &Global, args: &CompareArgs, versions: Versions) -> Resul
     };
     let reporter = Terminal::new(global);
     let another = report::holds_another(&args.out, &maker);
-    let written = report::compare(&maker, &args.audits, &args.out, args.fail.report())?;
+    let written = meanwhile(&reporter, "", "report", || {
+        report::compare(&maker, &args.audits, &args.out, args.fail.report())
+    })?;
     if another {
         reporter.warn(&format!(
             "warning: {} held an earlier comparison, made by another command: its report was written over (-o names another folder)",

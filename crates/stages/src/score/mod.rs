@@ -18,6 +18,7 @@ use super::generator::Sampling;
 use super::similar::{Answer, Asked, Comparison};
 use super::text::{self, Told};
 use crate::choices::{self, Order};
+use crate::reporter::meanwhile;
 use crate::session::Session;
 use anyhow::{Context, Result, anyhow};
 use dualmd_attack::nn::{self, feature_scores, nearest};
@@ -56,8 +57,10 @@ pub fn score(
     mut kept: Kept,
     session: &Session,
 ) -> Result<Scored> {
-    let engine = &session.engine;
-    let ready = Ready::new(subject, x, labels, engine)?;
+    let (engine, reporter) = (&session.engine, session.reporter.as_ref());
+    let ready = meanwhile(reporter, subject.name, "preparing attacks", || {
+        Ready::new(subject, x, labels, engine)
+    })?;
     let Ready {
         texts,
         base,
@@ -235,13 +238,15 @@ pub fn score(
     let all: Vec<usize> = (0..labels.len()).collect();
     for (spec, kind, info, fingerprint) in black_boxes {
         let began = Instant::now();
-        let found = pool(subject, kind, x, session).and_then(|pool| match kind {
-            BlackBox::Features => Ok((all.clone(), by_features(subject, x, &pool)?)),
-            BlackBox::Density => by_density(subject, x, &pool, known),
-            BlackBox::Nearest | BlackBox::Rounds(_) => {
-                let found = nearest(x, &pool)?;
-                Ok((all.clone(), found.iter().map(nn::Nearest::score).collect()))
-            }
+        let found = meanwhile(reporter, subject.name, &spec.to_string(), || {
+            pool(subject, kind, x, session).and_then(|pool| match kind {
+                BlackBox::Features => Ok((all.clone(), by_features(subject, x, &pool)?)),
+                BlackBox::Density => by_density(subject, x, &pool, known),
+                BlackBox::Nearest | BlackBox::Rounds(_) => {
+                    let found = nearest(x, &pool)?;
+                    Ok((all.clone(), found.iter().map(nn::Nearest::score).collect()))
+                }
+            })
         });
         let entry = match found {
             Ok((places, scores)) => {
@@ -264,7 +269,10 @@ pub fn score(
         let Some(comparison) = &mut comparison else {
             continue;
         };
-        let Answer { scores, seconds } = comparison.run(asked.drawn)?;
+        let name = asked.spec.to_string();
+        let Answer { scores, seconds } = meanwhile(reporter, subject.name, &name, || {
+            comparison.run(asked.drawn)
+        })?;
         let entry = match scores {
             Ok((places, scores)) => {
                 let mut entry = described(&asked.info, &asked.fingerprint, seconds);
@@ -316,20 +324,23 @@ pub fn score(
     })
 }
 
+/// Why `nn-features` cannot be run without a network that makes features.
+pub(crate) fn lacks_network() -> String {
+    format!(
+        "{} compares features of images, and there is no network for them: `cargo xtask features`, in a source checkout, \
+         fetches one, or {} names its file (by pixels the attack is {})",
+        BaseAttack::NearestFeatures.name(),
+        super::utility::WEIGHTS,
+        BaseAttack::Nearest.name()
+    )
+}
+
 /// Scores of `nn-features`.
 fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
     let extractor = subject
         .extractor
         .filter(|e| !e.name().starts_with("pixels"))
-        .with_context(|| {
-            format!(
-                "{} compares features of images, and there is no network for them: `cargo xtask features`, in a source checkout, \
-                 fetches one, or {} names its file (by pixels the attack is {})",
-                BaseAttack::NearestFeatures.name(),
-                super::utility::WEIGHTS,
-                BaseAttack::Nearest.name()
-            )
-        })?;
+        .with_context(lacks_network)?;
     Ok(feature_scores(
         &vectors(extractor, x)?,
         &vectors(extractor, pool)?,

@@ -6,7 +6,7 @@ use super::samples::{Taught, samples};
 use super::subject::{Label, Subject};
 use crate::choices::Order;
 use crate::engine::Engine;
-use crate::reporter::{ProgressEvent, Work};
+use crate::reporter::{ProgressEvent, Work, meanwhile};
 use crate::session::Session;
 use crate::text::Encoded;
 use anyhow::Result;
@@ -133,48 +133,51 @@ impl<'a> Ready<'a> {
             generator.denoiser(Order::First, timesteps, subject.seed)
         });
         let began = Instant::now();
-        let found = go(
-            denoiser.as_ref(),
-            model.schedule(),
-            samples,
-            methods,
-            RunOptions {
-                batch: subject.batch,
-                seed: subject.seed,
-                device: session.engine.device,
-                others: Others {
-                    teachers: subject.generator.pair(),
-                    reference: subject.reference.map(|r| r.first() as _),
+        let asked = || {
+            go(
+                denoiser.as_ref(),
+                model.schedule(),
+                samples,
+                methods,
+                RunOptions {
+                    batch: subject.batch,
+                    seed: subject.seed,
+                    device: session.engine.device,
+                    others: Others {
+                        teachers: subject.generator.pair(),
+                        reference: subject.reference.map(|r| r.first() as _),
+                    },
+                    known: known.as_ref().ok(),
+                    shadow: taught_by.as_ref().zip(of_shadow.as_deref()).map(
+                        |(taught, denoiser)| dualmd_attack::Shadow {
+                            denoiser,
+                            schedule: taught.shadow.generator.first().schedule(),
+                            samples: &taught.samples,
+                            member: &taught.member,
+                        },
+                    ),
+                    parts: Some(parts),
+                    progress: &mut |done, total| {
+                        session.reporter.progress(&ProgressEvent {
+                            model: subject.name.to_owned(),
+                            stage: Work::Attack,
+                            task: None,
+                            step: done as u64,
+                            total: total as u64,
+                            epoch: None,
+                            loss: None,
+                            images_per_second: done as f64
+                                / methods.len() as f64
+                                / began.elapsed().as_secs_f64(),
+                            run_seconds_left: None,
+                            run_left_without: Vec::new(),
+                        });
+                    },
+                    stop: &|| session.stopped(),
                 },
-                known: known.as_ref().ok(),
-                shadow: taught_by
-                    .as_ref()
-                    .zip(of_shadow.as_deref())
-                    .map(|(taught, denoiser)| dualmd_attack::Shadow {
-                        denoiser,
-                        schedule: taught.shadow.generator.first().schedule(),
-                        samples: &taught.samples,
-                        member: &taught.member,
-                    }),
-                parts: Some(parts),
-                progress: &mut |done, total| {
-                    session.reporter.progress(&ProgressEvent {
-                        model: subject.name.to_owned(),
-                        stage: Work::Attack,
-                        task: None,
-                        step: done as u64,
-                        total: total as u64,
-                        epoch: None,
-                        loss: None,
-                        images_per_second: done as f64
-                            / methods.len() as f64
-                            / began.elapsed().as_secs_f64(),
-                        run_seconds_left: None,
-                    });
-                },
-                stop: &|| session.stopped(),
-            },
-        )?;
-        Ok(found)
+            )
+        };
+        let reporter = session.reporter.as_ref();
+        Ok(meanwhile(reporter, subject.name, "attacks", asked)?)
     }
 }

@@ -7,7 +7,7 @@ use super::super::hashes::hash_tensor;
 use super::network::space;
 use super::subject::Subject;
 use crate::choices::Order;
-use crate::reporter::{ProgressEvent, Work};
+use crate::reporter::{ProgressEvent, Work, meanwhile};
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Method, Others, RunOptions, Samples};
@@ -59,36 +59,40 @@ pub(super) fn score(
     let generator = subject.generator;
     let denoiser = generator.denoiser(Order::First, timesteps, subject.seed);
     let began = Instant::now();
-    let outcome = dualmd_attack::run(
-        denoiser.as_ref(),
-        model.schedule(),
-        &Samples::new(x, ids)?,
-        &methods,
-        RunOptions {
-            batch: subject.batch,
-            seed: subject.seed,
-            device: session.engine.device,
-            others: Others {
-                teachers: generator.pair(),
-                reference: subject.reference.map(|r| r.first() as _),
+    let asked = || {
+        dualmd_attack::run(
+            denoiser.as_ref(),
+            model.schedule(),
+            &Samples::new(x, ids)?,
+            &methods,
+            RunOptions {
+                batch: subject.batch,
+                seed: subject.seed,
+                device: session.engine.device,
+                others: Others {
+                    teachers: generator.pair(),
+                    reference: subject.reference.map(|r| r.first() as _),
+                },
+                known: None,
+                shadow: None,
+                parts: None,
+                progress: &mut |step, total| {
+                    let event = ProgressEvent::images(subject.name, step, total, began)
+                        .of(Work::Attack)
+                        .doing("own images");
+                    // Scores are counted, and an image has one of each attack.
+                    let images_per_second = event.images_per_second / methods.len() as f64;
+                    session.reporter.progress(&ProgressEvent {
+                        images_per_second,
+                        ..event
+                    });
+                },
+                stop: &|| session.stopped(),
             },
-            known: None,
-            shadow: None,
-            parts: None,
-            progress: &mut |step, total| {
-                let event = ProgressEvent::images(subject.name, step, total, began)
-                    .of(Work::Attack)
-                    .doing("own images");
-                // Scores are counted, and an image has one of each attack.
-                let images_per_second = event.images_per_second / methods.len() as f64;
-                session.reporter.progress(&ProgressEvent {
-                    images_per_second,
-                    ..event
-                });
-            },
-            stop: &|| session.stopped(),
-        },
-    )?;
+        )
+    };
+    let reporter = session.reporter.as_ref();
+    let outcome = meanwhile(reporter, subject.name, "own images", asked)?;
     for (spec, result) in specs.into_iter().zip(outcome.results) {
         if let (Some((entry, _)), Ok(scores)) = (done.get_mut(spec), result.scores) {
             let of = of.clone();

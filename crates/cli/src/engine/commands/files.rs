@@ -3,6 +3,7 @@
 use anyhow::Result;
 use dualmd::SplitOptions;
 use dualmd::files::{self, UnetFiles};
+use dualmd::reporter::meanwhile;
 use dualmd_data::LoadOptions;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_front::args::{Export, Global, Import, SplitArgs};
@@ -35,7 +36,9 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
     match what {
         Import::Split { file, data, out } => {
             let reporter = Terminal::new(global);
-            let (split, report) = files::import_split(file, data, out, global.seed(), &reporter)?;
+            let (split, report) = meanwhile(&reporter, "", "reading images", || {
+                files::import_split(file, data, out, global.seed(), &reporter)
+            })?;
             outln!(
                 "{}: {} members and {} non-members; {} rows repeated, {} non-member rows that were trained on left out",
                 out.display(),
@@ -91,11 +94,16 @@ pub fn export(global: &Global, what: &Export) -> Result<ExitCode> {
                 id_column: id_column.as_deref(),
                 ..LoadOptions::default()
             };
-            let n = files::export_images(data, split.as_deref(), &options, out, &reporter)?;
+            let n = meanwhile(&reporter, "", "writing images", || {
+                files::export_images(data, split.as_deref(), &options, out, &reporter)
+            })?;
             outln!("{}: {n} images", out.display())?;
         }
         Export::Evidence { run, out, salt } => {
-            let (bundle, salt) = dualmd::evidence::export(run, out, salt.as_deref())?;
+            let reporter = Terminal::new(global);
+            let (bundle, salt) = meanwhile(&reporter, "", "evidence", || {
+                dualmd::evidence::export(run, out, salt.as_deref())
+            })?;
             let (files, rows) = (bundle.files, bundle.rows);
             outln!("{}: {files} files, {rows} scores", out.display())?;
             outln!("salt: {} (keep it: it opens every image)", salt.display())?;

@@ -7,6 +7,7 @@ use dualmd::LiraOptions;
 use dualmd::reporter::duration;
 use dualmd_front::args::{FailArgs, Global, LiraArgs};
 use dualmd_front::commands::report;
+use dualmd_front::outln;
 use dualmd_front::output::lines;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -36,6 +37,12 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     let Some(repeated) = dualmd::lira(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };
+    if args.json {
+        // As a value, whose keys are in alphabetical order as in the file.
+        let found = serde_json::to_value(&repeated.lira)?;
+        outln!("{found}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for written in &repeated.reports {
         report::print(written, &FailArgs::default())?;
     }

@@ -13,6 +13,11 @@ use std::process::ExitCode;
 pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode> {
     let session = session(global)?;
     match dualmd::memorisation(&session, &args.options(global)) {
+        Ok(_) if args.json => {
+            let found = serde_json::to_value(dualmd::memorisation::read(&args.out)?)?;
+            outln!("{found}")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Ok(lines) => {
             for line in lines {
                 outln!("{line}")?;
