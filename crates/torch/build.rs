@@ -9,6 +9,7 @@ fn main() {
     println!("cargo:rerun-if-changed=shim/group_norm_silu.h");
     println!("cargo:rerun-if-changed=shim/kernels.cpp");
     println!("cargo:rerun-if-changed=shim/kernels.h");
+    println!("cargo:rerun-if-changed=shim/kernels.inc");
     println!("cargo:rerun-if-changed=shim/profile.cpp");
     println!("cargo:rerun-if-changed=shim/profile.h");
     println!("cargo:rerun-if-changed=shim/ranks.cpp");
@@ -28,7 +29,9 @@ fn main() {
         .cpp(true)
         .std("c++20")
         .warnings(false)
-        .opt_level(3)
+        // Calls into libtorch; the loops are in kernels.cpp. Line tables of its headers take as long as its code.
+        .opt_level(1)
+        .debug(false)
         .flag_if_supported("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
@@ -41,6 +44,7 @@ fn main() {
         .cpp(true)
         .std("c++20")
         .opt_level(3)
+        .debug(false)
         .flag_if_supported("-fno-math-errno")
         .flag_if_supported("-fno-trapping-math")
         .flag_if_supported("-fopenmp-simd")

@@ -1,4 +1,5 @@
-// SiLU(GroupNorm(x + bias)) as one differentiable CPU operation for f32, in NCHW and channels-last memory.
+// SiLU(GroupNorm(x + bias)) as one differentiable CPU operation for f32 and bf16, in NCHW and channels-last memory. In bf16 only what goes
+// in and comes out is bf16 (x, y and their gradients); statistics, sums and parameters are f32.
 //
 // The library's composition passes over the tensor seven times forward (add, two statistics, normalise, SiLU) and keeps
 // three copies for the backward; this one reads x twice and keeps x alone. On CUDA, in other dtypes and layouts the
@@ -40,11 +41,12 @@ Shape shape_of(const Tensor& x, int64_t groups) {
 }
 
 // mean and rstd per sample and group; two passes, so that a large mean costs no digits.
-void statistics(const Shape& s, const float* x, const float* bias, double eps, float* mean, float* rstd) {
+template <class T>
+void statistics(const Shape& s, const T* x, const float* bias, double eps, float* mean, float* rstd) {
   at::parallel_for(0, s.n, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> sum(s.c), shift(s.c), squares(s.c);
     for (int64_t n = begin; n < end; n++) {
-      const float* xn = x + n * s.c * s.hw;
+      const T* xn = x + n * s.c * s.hw;
       const float* bn = bias + n * s.c;
       if (s.channels_last) {
         std::fill(sum.begin(), sum.end(), 0.0f);
@@ -85,29 +87,105 @@ void coefficients(const Shape& s, int64_t n, const float* w, const float* b, con
   }
 }
 
+template <class T>
+void normalise(const Shape& s, const T* x, T* y, const float* w, const float* b, const float* bias, const float* mean,
+               const float* rstd, bool silu) {
+  at::parallel_for(0, s.n, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scale(s.c), shift(s.c);
+    for (int64_t n = begin; n < end; n++) {
+      coefficients(s, n, w, b, bias, mean, rstd, scale.data(), shift.data());
+      const T* xn = x + n * s.c * s.hw;
+      T* yn = y + n * s.c * s.hw;
+      if (s.channels_last) {
+        cl_affine(xn, yn, s.hw, s.c, scale.data(), shift.data(), silu);
+      } else {
+        for (int64_t c = 0; c < s.c; c++) affine(xn + c * s.hw, yn + c * s.hw, s.hw, scale[c], shift[c], silu);
+      }
+    }
+  });
+}
+
+// dz in f32 before it becomes dx: in dx itself where that is f32.
+float* dz_of(float* dx, std::vector<float>&) { return dx; }
+float* dz_of(Bf16*, std::vector<float>& room) { return room.data(); }
+size_t room_for(const float*, int64_t) { return 0; }
+size_t room_for(const Bf16*, int64_t elements) { return static_cast<size_t>(elements); }
+
+// dx, and per sample and channel: sum of dx (the gradient of the bias), sum dz (of beta), sum dz xhat (of the weight).
+template <class T>
+void slopes_of(const Shape& s, const T* x, const T* dy, T* dx, const float* w, const float* b, const float* bias,
+               const float* mean, const float* rstd, bool silu, float* totals, float* p1, float* p2) {
+  at::parallel_for(0, s.n, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scale(s.c), shift(s.c), a(s.c), c2(s.c), c3(s.c), room(room_for(dx, s.c * s.hw));
+    for (int64_t n = begin; n < end; n++) {
+      coefficients(s, n, w, b, bias, mean, rstd, scale.data(), shift.data());
+      int64_t at = n * s.c * s.hw;
+      float *s1 = p1 + n * s.c, *s2 = p2 + n * s.c, *dz = dz_of(dx + at, room);
+      const float* bn = bias + n * s.c;
+      if (s.channels_last) {
+        cl_slopes(x + at, dy + at, dz, s.hw, s.c, scale.data(), shift.data(), bn, silu, s1, s2);
+      } else {
+        for (int64_t c = 0; c < s.c; c++) {
+          int64_t o = c * s.hw;
+          slopes(x + at + o, dy + at + o, dz + o, s.hw, scale[c], shift[c], bn[c], silu, &s1[c], &s2[c]);
+        }
+      }
+      double d = static_cast<double>(s.per_group * s.hw);
+      for (int64_t g = 0; g < s.groups; g++) {
+        double m = mean[n * s.groups + g], r = rstd[n * s.groups + g], t1 = 0, t2 = 0;
+        for (int64_t c = g * s.per_group; c < (g + 1) * s.per_group; c++) {
+          t1 += double(w[c]) * s1[c];
+          t2 += double(w[c]) * s2[c];
+        }
+        double k2 = (t1 * m - t2) * r * r * r / d, k3 = -k2 * m - t1 * r / d;
+        for (int64_t c = g * s.per_group; c < (g + 1) * s.per_group; c++) {
+          a[c] = static_cast<float>(r * w[c]);
+          c2[c] = static_cast<float>(k2);
+          c3[c] = static_cast<float>(k3);
+          // sum dz u -> sum dz xhat, the gradient of the weight.
+          s2[c] = static_cast<float>(r * (s2[c] - m * s1[c]));
+        }
+      }
+      float* total = totals + n * s.c;
+      if (s.channels_last) {
+        cl_finish(x + at, dz, dx + at, s.hw, s.c, a.data(), c2.data(), c3.data(), bn, total);
+      } else {
+        for (int64_t c = 0; c < s.c; c++) {
+          int64_t o = c * s.hw;
+          finish(x + at + o, dz + o, dx + at + o, s.hw, a[c], c2[c], c3[c], bn[c], &total[c]);
+        }
+      }
+    }
+  });
+}
+
+// libtorch's tensors as the kernels' types.
+const float* read_as(const Tensor& t, float) { return t.data_ptr<float>(); }
+float* write_as(const Tensor& t, float) { return t.data_ptr<float>(); }
+const Bf16* read_as(const Tensor& t, Bf16) { return reinterpret_cast<const Bf16*>(t.data_ptr<at::BFloat16>()); }
+Bf16* write_as(const Tensor& t, Bf16) { return reinterpret_cast<Bf16*>(t.data_ptr<at::BFloat16>()); }
+
+// Calls f with a value of the type that the images are in.
+template <class F>
+void with_type(const Tensor& x, F f) {
+  if (x.scalar_type() == at::kBFloat16) {
+    f(Bf16{});
+  } else {
+    f(0.0f);
+  }
+}
+
 struct Fused : torch::autograd::Function<Fused> {
   static Tensor forward(AutogradContext* ctx, Tensor x, Tensor bias, Tensor weight, Tensor beta, int64_t groups,
                         double eps, bool silu) {
     Shape s = shape_of(x, groups);
     auto y = at::empty_like(x);
-    auto stats = at::empty({2, s.n, groups}, x.options());
+    auto stats = at::empty({2, s.n, groups}, bias.options());
     float *mean = stats.data_ptr<float>(), *rstd = mean + s.n * groups;
-    const float *xp = x.data_ptr<float>(), *bp = bias.data_ptr<float>(), *w = weight.data_ptr<float>(),
-                *b = beta.data_ptr<float>();
-    float* yp = y.data_ptr<float>();
-    statistics(s, xp, bp, eps, mean, rstd);
-    at::parallel_for(0, s.n, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> scale(s.c), shift(s.c);
-      for (int64_t n = begin; n < end; n++) {
-        coefficients(s, n, w, b, bp, mean, rstd, scale.data(), shift.data());
-        const float* xn = xp + n * s.c * s.hw;
-        float* yn = yp + n * s.c * s.hw;
-        if (s.channels_last) {
-          cl_affine(xn, yn, s.hw, s.c, scale.data(), shift.data(), silu);
-        } else {
-          for (int64_t c = 0; c < s.c; c++) affine(xn + c * s.hw, yn + c * s.hw, s.hw, scale[c], shift[c], silu);
-        }
-      }
+    const float *bp = bias.data_ptr<float>(), *w = weight.data_ptr<float>(), *b = beta.data_ptr<float>();
+    with_type(x, [&](auto type) {
+      statistics(s, read_as(x, type), bp, eps, mean, rstd);
+      normalise(s, read_as(x, type), write_as(y, type), w, b, bp, mean, rstd, silu);
     });
     ctx->save_for_backward({x, bias, weight, beta, stats});
     ctx->saved_data["groups"] = groups;
@@ -123,56 +201,16 @@ struct Fused : torch::autograd::Function<Fused> {
     Tensor x = saved[0], bias = saved[1], weight = saved[2], beta = saved[3], stats = saved[4];
     bool silu = ctx->saved_data["silu"].toBool();
     Shape s = shape_of(x, ctx->saved_data["groups"].toInt());
-    auto dy = grads[0].contiguous(s.channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+    auto dy = grads[0].to(x.scalar_type()).contiguous(s.channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     auto dx = at::empty_like(x);
     auto dbias = at::zeros_like(bias);
     // Per sample and channel, summed over samples at the end in a fixed order: repeatable with any number of threads.
-    auto parts = at::zeros({2, s.n, s.c}, x.options());
-    const float *xp = x.data_ptr<float>(), *bp = bias.data_ptr<float>(), *w = weight.data_ptr<float>(),
-                *b = beta.data_ptr<float>(), *mean = stats.data_ptr<float>(), *rstd = mean + s.n * s.groups,
-                *gp = dy.data_ptr<float>();
-    float *dp = dx.data_ptr<float>(), *tp = dbias.data_ptr<float>(), *p1 = parts.data_ptr<float>(),
-          *p2 = p1 + s.n * s.c;
-    at::parallel_for(0, s.n, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> scale(s.c), shift(s.c), a(s.c), c2(s.c), c3(s.c);
-      for (int64_t n = begin; n < end; n++) {
-        coefficients(s, n, w, b, bp, mean, rstd, scale.data(), shift.data());
-        int64_t at = n * s.c * s.hw;
-        float *s1 = p1 + n * s.c, *s2 = p2 + n * s.c;
-        const float* bn = bp + n * s.c;
-        if (s.channels_last) {
-          cl_slopes(xp + at, gp + at, dp + at, s.hw, s.c, scale.data(), shift.data(), bn, silu, s1, s2);
-        } else {
-          for (int64_t c = 0; c < s.c; c++) {
-            int64_t o = at + c * s.hw;
-            slopes(xp + o, gp + o, dp + o, s.hw, scale[c], shift[c], bn[c], silu, &s1[c], &s2[c]);
-          }
-        }
-        double d = static_cast<double>(s.per_group * s.hw);
-        for (int64_t g = 0; g < s.groups; g++) {
-          double m = mean[n * s.groups + g], r = rstd[n * s.groups + g], t1 = 0, t2 = 0;
-          for (int64_t c = g * s.per_group; c < (g + 1) * s.per_group; c++) {
-            t1 += double(w[c]) * s1[c];
-            t2 += double(w[c]) * s2[c];
-          }
-          double k2 = (t1 * m - t2) * r * r * r / d, k3 = -k2 * m - t1 * r / d;
-          for (int64_t c = g * s.per_group; c < (g + 1) * s.per_group; c++) {
-            a[c] = static_cast<float>(r * w[c]);
-            c2[c] = static_cast<float>(k2);
-            c3[c] = static_cast<float>(k3);
-            // sum dz u -> sum dz xhat, the gradient of the weight.
-            s2[c] = static_cast<float>(r * (s2[c] - m * s1[c]));
-          }
-        }
-        if (s.channels_last) {
-          cl_finish(xp + at, dp + at, s.hw, s.c, a.data(), c2.data(), c3.data(), bn, tp + n * s.c);
-        } else {
-          for (int64_t c = 0; c < s.c; c++) {
-            int64_t o = at + c * s.hw;
-            finish(xp + o, dp + o, s.hw, a[c], c2[c], c3[c], bn[c], &tp[n * s.c + c]);
-          }
-        }
-      }
+    auto parts = at::zeros({2, s.n, s.c}, bias.options());
+    const float *bp = bias.data_ptr<float>(), *w = weight.data_ptr<float>(), *b = beta.data_ptr<float>(),
+                *mean = stats.data_ptr<float>(), *rstd = mean + s.n * s.groups;
+    float *tp = dbias.data_ptr<float>(), *p1 = parts.data_ptr<float>(), *p2 = p1 + s.n * s.c;
+    with_type(x, [&](auto type) {
+      slopes_of(s, read_as(x, type), read_as(dy, type), write_as(dx, type), w, b, bp, mean, rstd, silu, tp, p1, p2);
     });
     auto totals = parts.sum(1);
     return {dx, dbias, totals[1], totals[0], Tensor(), Tensor(), Tensor()};
@@ -210,10 +248,10 @@ Tensor group_norm_silu(const Tensor& x, const Tensor& bias, const Tensor& weight
     TORCH_CHECK(bias.sizes() == at::IntArrayRef({x.size(0), channels}), "group_norm_silu: add must be [", x.size(0), ", ",
                 channels, "], got ", bias.sizes());
   }
-  bool laid_out = x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0 &&
+  bool laid_out = x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.numel() > 0 &&
                   (x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast));
   if (laid_out && plain_f32(weight) && plain_f32(beta)) {
-    auto shift = bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({x.size(0), x.size(1)}, x.options().memory_format(c10::nullopt));
+    auto shift = bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({x.size(0), x.size(1)}, x.options().dtype(at::kFloat).memory_format(c10::nullopt));
     return Fused::apply(x, shift, weight, beta, groups, eps, silu);
   }
   auto u = bias.defined() ? x + bias.unsqueeze(-1).unsqueeze(-1) : x;
