@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use dualmd_names::BaseAttack;
 
+use crate::facts::{by_whom, when};
 use crate::format::{interval, list, rate};
 use crate::report::Conclusion;
 use crate::report::{ModelReport, Report};
@@ -220,11 +221,8 @@ fn scope(report: &Report) -> String {
 /// By whom, when, and which weights; each said even where it is not recorded, unless nothing is.
 fn documentation(report: &Report) -> String {
     const UNKNOWN: &str = "not recorded";
-    let text = |key: &str| {
-        let value = report.run.get(key).and_then(|v| v.as_str());
-        value.filter(|t| !t.trim().is_empty())
-    };
-    let (auditor, created) = (text("auditor"), text("created"));
+    let (auditor, created) = (by_whom(report), when(report));
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
     let hashed = |m: &&ModelReport| m.weights_blake3.is_some();
     // A pair is its two teachers; it has no weights of its own.
     let own = || report.models.iter().filter(|m| !m.is_pair());
@@ -238,8 +236,8 @@ fn documentation(report: &Report) -> String {
     };
     format!(
         "By whom: {}. When: {}. Hashes of the weights: {weights}",
-        auditor.unwrap_or(UNKNOWN),
-        created.unwrap_or(UNKNOWN)
+        or_unknown(auditor),
+        or_unknown(created)
     )
 }
 
@@ -346,8 +344,13 @@ mod tests {
             "{answer}"
         );
         report.models[0].weights_blake3 = Some("ab".into());
+        report.run["created"] = "2026-11-24T05:09:00Z".into();
         let answer = of(&report, topic).1;
-        assert!(answer.contains("recorded for 1 of 1 models"), "{answer}");
+        assert!(
+            answer.contains("When: 24 November 2026, 05:09 UTC. Hashes")
+                && answer.contains("recorded for 1 of 1 models"),
+            "{answer}"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::report::Report;
 /// Reads audits and runs and puts their models beside each other: all attacks on the same images, each model against the first or the
 /// undefended one. `audits`: folders with the names that they have in the report. Teachers, which nobody gives out, and repeated trainings are
 /// left out; of images' halves something is said where all have the same split. `made`: further entries of the plan, such as who made it
-/// and when.
+/// and when; when and by whom each audit was made stands in the plan's `compared`.
 ///
 /// # Errors
 /// As [`crate::build`]; fewer than two audits; names that are taken twice or could be no file names; audits of different images, or of the same
@@ -159,25 +159,54 @@ fn common_split(read: &[(&String, &PathBuf, RunFiles)]) -> bool {
     first.is_some() && read.iter().all(|(_, _, f)| hash(f) == first)
 }
 
-/// What all plans say alike, and the folders.
+/// What all plans say alike, and of each audit whence it is.
 fn plan(read: &[(&String, &PathBuf, RunFiles)], made: Map<String, Value>) -> Value {
     let mut plan = made;
-    let folders: Vec<String> = read
+    let audits: Vec<Value> = read
         .iter()
-        .map(|(label, folder, _)| match *label == &stem(folder) {
-            true => folder.display().to_string(),
-            false => format!("{label} ({})", folder.display()),
-        })
+        .map(|(label, folder, files)| origin(label, folder, &files.plan))
         .collect();
-    plan.insert("compared".into(), folders.into());
-    for key in ["data", "seed", "split_hash", "hardware"] {
+    plan.insert("compared".into(), audits.into());
+    for key in ["audit", "data", "hardware", "model", "seed", "split_hash"] {
         let of = |files: &RunFiles| files.plan.get(key).cloned().unwrap_or(Value::Null);
-        let first = read.first().map_or(Value::Null, |(_, _, f)| of(f));
-        if !first.is_null() && read.iter().all(|(_, _, f)| of(f) == first) {
-            plan.insert(key.into(), first);
+        let mut all = read.iter().map(|(_, _, files)| of(files));
+        let first = all.next().unwrap_or(Value::Null);
+        let common = all.fold(first, |common, own| alike(common, &own));
+        if !common.is_null() {
+            plan.insert(key.into(), common);
         }
     }
     Value::Object(plan)
+}
+
+/// An audit of a comparison: its name there, its folder, and of its own plan when, by whom, by which program and command it was made, and
+/// of which images.
+fn origin(label: &str, folder: &Path, own: &Value) -> Value {
+    let mut out = Map::new();
+    out.insert("name".into(), label.into());
+    out.insert("folder".into(), folder.display().to_string().into());
+    for key in ["created", "auditor", "command", "versions", "seed"] {
+        if let Some(value) = own.get(key).filter(|v| !v.is_null()) {
+            out.insert(key.into(), value.clone());
+        }
+    }
+    if let Some(source) = own.pointer("/data/source").filter(|v| !v.is_null()) {
+        let data = Map::from_iter([("source".to_owned(), source.clone())]);
+        out.insert("data".into(), data.into());
+    }
+    Value::Object(out)
+}
+
+/// What two plans have alike of one entry: of objects the fields that are equal, of anything else nothing unless it is equal.
+fn alike(one: Value, other: &Value) -> Value {
+    match (one, other) {
+        (Value::Object(mut fields), Value::Object(others)) => {
+            fields.retain(|key, value| others.get(key) == Some(&*value));
+            Value::Object(fields)
+        }
+        (one, other) if one == *other => one,
+        _ => Value::Null,
+    }
 }
 
 /// The name of an audit that has none: of its folder.

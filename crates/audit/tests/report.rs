@@ -689,6 +689,81 @@ fn a_comparison_with_a_void_audit_is_void() {
     }
 }
 
+/// A comparison says of each audit when, by whom and how it was made, and keeps what all plans say alike.
+#[test]
+fn a_comparison_says_whence_its_audits_are() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for (i, dir) in dirs.iter().enumerate() {
+        common::run_folder(dir.path());
+        let path = dir.path().join("plan.json");
+        let mut plan = read_json(&path);
+        plan["created"] = format!("2026-11-2{i}T05:09:00Z").into();
+        plan["auditor"] = "A. Auditor".into();
+        plan["versions"]["commit"] = format!("commit-{i}").into();
+        plan["data"]["source"] =
+            format!("members photos/seen{i}, non-members photos/unseen").into();
+        std::fs::write(&path, plan.to_string()).expect("written");
+    }
+    let named = [0, 1].map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+    let made = json!({"created": "2026-12-01T10:00:00Z", "auditor": "C. Comparer"});
+    let made = made.as_object().expect("an object").clone();
+    let report = dualmd_audit::compare(&named, made).expect("compared");
+    let audits = dualmd_audit::facts::compared(&report);
+    assert_eq!(
+        audits[1].created.as_deref(),
+        Some("21 November 2026, 05:09 UTC")
+    );
+    assert_eq!(audits[1].commit.as_deref(), Some("commit-1"));
+    assert_eq!(
+        audits[0].command.as_deref(),
+        Some("dualmd run --preset demo --out runs/demo")
+    );
+    // The sources differ, the rest of what is known of the images does not.
+    assert_eq!(report.run["data"]["members"], 64);
+    assert_eq!(report.run["data"]["source"], Value::Null);
+    let out = tempfile::tempdir().expect("temp dir");
+    let text = plain(&page_of(out.path(), &report));
+    for part in [
+        "put together 1 December 2026, 10:00 UTC",
+        "Put together by C. Comparer",
+        "audit-1 21 November 2026, 05:09 UTC A. Auditor 0.1.0 commit-1 members photos/seen1, non-members photos/unseen dualmd run --preset demo",
+        "By whom: A. Auditor. When: 20 November 2026, 05:09 UTC (audit-0); 21 November 2026, 05:09 UTC (audit-1).",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    let folder = dirs[0].path().display().to_string();
+    let away = serde_json::to_string(&report.without_images()).expect("json");
+    assert!(
+        !away.contains(&folder) && !away.contains("photos/") && away.contains("commit-1"),
+        "{away}"
+    );
+}
+
+/// The head of a page calls folders by their own names; the settings have the whole way.
+#[test]
+fn the_head_has_the_folders_own_names() {
+    let (dir, _) = fixture();
+    let path = dir.path().join("plan.json");
+    let mut plan = read_json(&path);
+    plan["data"]["source"] =
+        "members /srv/a/long/way/seen, non-members /srv/a/long/way/unseen".into();
+    std::fs::write(&path, plan.to_string()).expect("written");
+    let report = build(dir.path()).expect("build");
+    let text = plain(&page_of(dir.path(), &report));
+    let (head, rest) = text.split_once("Can someone").expect("the question");
+    assert!(
+        head.contains("members seen, non-members unseen at 16×16 pixels"),
+        "{head}"
+    );
+    let whole = "members /srv/a/long/way/seen, non-members /srv/a/long/way/unseen";
+    assert!(rest.contains(whole), "{rest}");
+    let away = plain(&page_of(dir.path(), &report.without_images()));
+    assert!(
+        !away.contains("/srv") && !away.contains("members seen"),
+        "{away}"
+    );
+}
+
 /// The strongest attack on a model at one threshold: whom it calls a training image, and whom it does not.
 #[test]
 fn calls_are_counted_four_ways() {
@@ -1040,7 +1115,7 @@ fn who_audited_which_weights() {
         "Auditor A. Auditor, for the hospital",
         &"0a".repeat(32),
         "no weights of its own",
-        "By whom: A. Auditor, for the hospital. When: 2026-11-24T05:09:12Z. Hashes of the weights: recorded for 1 of 7 models.",
+        "By whom: A. Auditor, for the hospital. When: 24 November 2026, 05:09 UTC. Hashes of the weights: recorded for 1 of 7 models.",
     ] {
         assert!(text.contains(part), "`{part}` is missing");
     }
@@ -1048,7 +1123,7 @@ fn who_audited_which_weights() {
     let text = plain(&page_of(dir.path(), &report));
     assert!(text.contains("Auditor not recorded"));
     assert!(text.contains(
-        "By whom: not recorded. When: 2026-11-24T05:09:12Z. Hashes of the weights: not recorded."
+        "By whom: not recorded. When: 24 November 2026, 05:09 UTC. Hashes of the weights: not recorded."
     ));
 }
 

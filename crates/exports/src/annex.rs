@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::markdown::{code, table, text};
 use crate::{called, corrected, found, of_name, said, strongest, version, whom};
 use dualmd_audit::conclusion::{can_tell, copies_in_words, set_looks, told_apart};
-use dualmd_audit::facts::{HOLDS, date, plan, run_name};
+use dualmd_audit::facts::{Compared, HOLDS, compared, date, plan, run_name};
 use dualmd_audit::format::{grouped, interval, list, p_value, percent_interval, rate, significant};
 use dualmd_audit::release;
 use dualmd_audit::report::{AttackResult, Report};
@@ -71,7 +71,15 @@ pub fn annex(report: &Report) -> String {
 /// An entry of the plan as text of Markdown.
 fn entry(report: &Report, pointer: &str) -> String {
     let value = plan(report, pointer).filter(|v| !v.trim().is_empty());
-    value.map_or_else(|| NOT_RECORDED.to_owned(), |v| text(&v))
+    value.map_or_else(|| unknown(report).to_owned(), |v| text(&v))
+}
+
+/// In place of an entry that is not there: a comparison has what all its audits say alike.
+fn unknown(report: &Report) -> &'static str {
+    match report.run.get("compared").is_some() {
+        true => "not recorded, or not the same in all audits",
+        false => NOT_RECORDED,
+    }
 }
 
 fn coded(value: Option<&str>) -> String {
@@ -92,12 +100,20 @@ fn pairs(rows: Vec<(&str, String)>) -> String {
 }
 
 fn audit(report: &Report) -> String {
+    let audits = compared(report);
+    let (when, by_whom) = match audits.is_empty() {
+        true => ("When was it audited?", "By whom?"),
+        false => (
+            "When were the audits put together?",
+            "Who put them together?",
+        ),
+    };
     let created =
         plan(report, "/created").map_or_else(|| NOT_RECORDED.to_owned(), |d| text(&date(&d)));
     let seed = report.run.get("seed").filter(|s| s.is_number());
     let mut out = pairs(vec![
-        ("When was it audited?", created),
-        ("By whom?", entry(report, "/auditor")),
+        (when, created),
+        (by_whom, entry(report, "/auditor")),
         (
             "With which program?",
             format!(
@@ -113,7 +129,7 @@ fn audit(report: &Report) -> String {
         ("With which command?", coded(raw(report, "/command"))),
         (
             "With which seed?",
-            seed.map_or_else(|| NOT_RECORDED.to_owned(), Value::to_string),
+            seed.map_or_else(|| unknown(report).to_owned(), Value::to_string),
         ),
         (
             "On which machine?",
@@ -124,6 +140,9 @@ fn audit(report: &Report) -> String {
             ),
         ),
     ]);
+    if !audits.is_empty() {
+        out.push_str(&put_together(&audits));
+    }
     out.push_str("\nThe models:\n\n");
     let rows = report.models.iter().map(|m| {
         let defense = match m.defense.is_unknown() {
@@ -138,6 +157,33 @@ fn audit(report: &Report) -> String {
     });
     out.push_str(&table(&["model", "defence", "weights (BLAKE3)"], rows));
     out
+}
+
+/// The audits of a comparison, each as its own plan has it.
+fn put_together(audits: &[Compared]) -> String {
+    let or_unknown = |value: &Option<String>| match value {
+        Some(value) => text(value),
+        None => NOT_RECORDED.to_owned(),
+    };
+    let rows = audits.iter().map(|a| {
+        vec![
+            text(&a.name),
+            or_unknown(&a.created),
+            or_unknown(&a.auditor),
+            or_unknown(&a.dualmd),
+            coded(a.commit.as_deref()),
+            or_unknown(&a.source),
+            coded(a.command.as_deref()),
+        ]
+    });
+    let head = [
+        "audit", "when", "by whom", "dualmd", "commit", "images", "command",
+    ];
+    format!(
+        "\nThis report puts {} audits of the same images together:\n\n{}",
+        audits.len(),
+        table(&head, rows)
+    )
 }
 
 fn images(report: &Report) -> String {

@@ -539,6 +539,36 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     }
 }
 
+/// Of a comparison the annex has each audit's date, auditor and command, and does not take whoever compared for whoever audited.
+#[test]
+fn the_annex_of_a_comparison_names_each_audit() {
+    let mut report = fixture();
+    report.run["compared"] = json!([
+        {"name": "before", "created": "2026-11-20T05:09:00Z", "auditor": "A. First", "command": "dualmd audit a",
+            "versions": {"dualmd": "0.1.0", "commit": "ab12"}, "data": {"source": "members x, non-members y"}},
+        {"name": "after", "created": "2026-11-21T05:09:00Z", "auditor": "B. Second"},
+    ]);
+    report.run["auditor"] = "C. Third".into();
+    report.run["seed"] = Value::Null;
+    let text = annex(&report);
+    for part in [
+        "| When were the audits put together? | 24 November 2026, 05:09 UTC |",
+        "| Who put them together? | C. Third |",
+        "| With which seed? | not recorded, or not the same in all audits |",
+        "This report puts 2 audits of the same images together:",
+        "| before | 20 November 2026, 05:09 UTC | A. First | 0.1.0 | `ab12` | members x, non-members y | `dualmd audit a` |",
+        "| after | 21 November 2026, 05:09 UTC | B. Second | not recorded | not recorded | not recorded | not recorded |",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    assert!(!text.contains("When was it audited?"));
+    let card = model_card(&report);
+    assert!(
+        card.contains("by A. First (before); B. Second (after) with dualmd"),
+        "{card}"
+    );
+}
+
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

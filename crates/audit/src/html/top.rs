@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{chip, first, term};
-use crate::facts::{HOLDS, date, plan};
+use crate::facts::{HOLDS, date, plan, short_source};
 use crate::format::grouped;
 use crate::release::{finding_in_words, is_product};
 use crate::report::{Finding, ModelReport, Report};
@@ -35,10 +35,14 @@ pub fn head(report: &Report, name: &str) -> Markup {
         let size = plan(report, "/data/image_size")
             .map(|s| format!(" at {s}×{s} pixels"))
             .unwrap_or_default();
-        facts.push(format!("{source}{size}"));
+        facts.push(format!("{}{size}", short_source(&source)));
     }
     if let Some(created) = plan(report, "/created") {
-        facts.push(date(&created));
+        let put_together = match report.run.get("compared").is_some() {
+            true => "put together ",
+            false => "",
+        };
+        facts.push(format!("{put_together}{}", date(&created)));
     }
     let version =
         plan(report, "/versions/dualmd").map_or_else(|| "dualmd".into(), |v| format!("dualmd {v}"));
