@@ -118,26 +118,49 @@ pub fn never_run(report: &Report) -> Vec<BaseAttack> {
         .collect()
 }
 
+/// The attacks that could have been run on a model of the report, and were run on none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRun {
+    /// What they are, without a stop: to stand before their list.
+    pub said: String,
+    /// What each does, in a few words.
+    pub attacks: Vec<String>,
+    /// What follows, in sentences.
+    pub then: &'static str,
+}
+
+impl NotRun {
+    /// All in one line, as it stands in [`Verdict::not_tested`](crate::report::Verdict::not_tested).
+    #[must_use]
+    pub fn line(&self) -> String {
+        // Some of them have commas of their own.
+        format!("{}: {}. {}", self.said, self.attacks.join("; "), self.then)
+    }
+}
+
+/// The attacks that were not run, for pages that have them as a list; `None` where there are none.
+#[must_use]
+pub fn not_run(report: &Report) -> Option<NotRun> {
+    let attacks: Vec<String> = never_run(report)
+        .iter()
+        .filter_map(|a| a.facts().does.map(str::to_owned))
+        .collect();
+    let models = match report.models.len() {
+        1 => "the model",
+        _ => "any model",
+    };
+    (!attacks.is_empty()).then(|| NotRun {
+        said: format!("Attacks not run on {models}"),
+        attacks,
+        then: "Nothing in this report says what they would find. Why they were not run, and what each would cost, stands in report.html below the tables of attacks.",
+    })
+}
+
 /// Attacks that gave no result anywhere, and those that gave one on some models only. Failed ones are named elsewhere.
 fn attacks(report: &Report) -> Vec<String> {
     let (some, _) = possible(report);
     let mut out = Vec::new();
-    let never: Vec<String> = never_run(report)
-        .iter()
-        .filter_map(|a| a.facts().does.map(str::to_owned))
-        .collect();
-    if !never.is_empty() {
-        let models = if report.models.len() == 1 {
-            "the model"
-        } else {
-            "any model"
-        };
-        out.push(format!(
-            "Attacks not run on {models}: {}. Nothing in this report says what they would find. Why they were not run, and what each would cost, stands below the tables of attacks.",
-            // Some of them have commas of their own.
-            never.join("; ")
-        ));
-    }
+    out.extend(not_run(report).map(|n| n.line()));
     // Models with the same gaps share a sentence.
     let mut gaps: Vec<(Vec<String>, Vec<String>)> = Vec::new();
     for model in report.models.iter().filter(|m| m.attacks_run() > 0) {

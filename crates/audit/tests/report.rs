@@ -119,6 +119,18 @@ fn the_verdict_says_what_the_numbers_say() {
     assert!(text_of(&report, "kd").contains("PIAN failed and says nothing."));
 }
 
+/// The attacks that were not run are one sentence in `report.json`, and a list on the page.
+#[test]
+fn attacks_that_were_not_run_are_a_list_on_the_page() {
+    let (dir, report) = fixture();
+    let not_run = dualmd_audit::not_run(&report).expect("some were not run");
+    assert_eq!(not_run.line(), report.verdict.not_tested[0]);
+    assert!(not_run.attacks.len() > 10, "{:?}", not_run.attacks);
+    let page = page_of(dir.path(), &report);
+    assert!(page.contains("<li>fluctuation under crops (PFAMI)</li>"));
+    assert!(!page.contains("(PFAMI);"));
+}
+
 #[test]
 fn teachers_are_judged_on_their_own_half() {
     let (_dir, report) = fixture();

@@ -9,6 +9,7 @@ use dualmd_audit::facts::{Compared, HOLDS, compared, date, plan, run_name};
 use dualmd_audit::format::{grouped, interval, list, p_value, percent_interval, rate, significant};
 use dualmd_audit::release;
 use dualmd_audit::report::{AttackResult, Report};
+use dualmd_audit::{NotRun, not_run};
 
 const NOT_RECORDED: &str = "not recorded";
 
@@ -473,6 +474,16 @@ fn further(report: &Report) -> String {
     }
 }
 
+/// Attacks that were not run, as an item of a list that has a list of its own.
+fn listed(not_run: &NotRun) -> String {
+    let mut out = format!("{}:\n\n", text(&not_run.said));
+    for attack in &not_run.attacks {
+        out.push_str(&format!("  - {}\n", text(attack)));
+    }
+    out.push_str(&format!("\n  {}", text(not_run.then)));
+    out
+}
+
 fn limits(report: &Report) -> String {
     let verdict = &report.verdict;
     let mut out = String::new();
@@ -480,16 +491,21 @@ fn limits(report: &Report) -> String {
         if !items.is_empty() {
             out.push_str(&format!("{title}:\n\n"));
             for item in items {
-                out.push_str(&format!("- {}\n", text(&item)));
+                out.push_str(&format!("- {item}\n"));
             }
             out.push('\n');
         }
     };
-    part("Not tested", verdict.not_tested.clone());
-    let luck = Some(verdict.false_alarms.clone()).filter(|f| !f.is_empty());
+    let not_run = not_run(report).map(|n| (n.line(), n));
+    let item = |item: &String| match &not_run {
+        Some((line, n)) if line == item => listed(n),
+        _ => text(item),
+    };
+    part("Not tested", verdict.not_tested.iter().map(item).collect());
+    let luck = Some(&verdict.false_alarms).filter(|f| !f.is_empty());
     part(
         "How often luck alone finds something",
-        luck.into_iter().collect(),
+        luck.map(|f| text(f)).into_iter().collect(),
     );
     let mut notes = report.warnings.clone();
     for model in &report.models {
@@ -504,8 +520,9 @@ fn limits(report: &Report) -> String {
             }
         }
     }
-    part("What a reader must know of these numbers", notes);
-    part("What was missing", report.missing.clone());
+    let texts = |items: &[String]| items.iter().map(|i| text(i)).collect::<Vec<_>>();
+    part("What a reader must know of these numbers", texts(&notes));
+    part("What was missing", texts(&report.missing));
     out.push_str("Successful tests are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55).\n");
     if verdict.void.is_none() {
         out.push_str(&format!("\n{HOLDS}\n"));

@@ -7,6 +7,7 @@ use crate::facts::{HOLDS, date, plan, short_source};
 use crate::format::grouped;
 use crate::release::{finding_in_words, is_product};
 use crate::report::{Finding, ModelReport, Report};
+use crate::untested::not_run;
 use crate::verdict::instead;
 
 /// Title block: what, when, by which version.
@@ -69,6 +70,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
 /// The first screen, the verdict in words, and what was not tested beside it at the same size.
 pub fn verdict(report: &Report) -> Markup {
     let v = &report.verdict;
+    let not_run = not_run(report).map(|n| (n.line(), n));
     html! {
         section #verdict {
             @if let Some(void) = &v.void {
@@ -93,7 +95,12 @@ pub fn verdict(report: &Report) -> Markup {
                 @if v.void.is_none() {
                     div.unsaid {
                         h2 { "Not tested" }
-                        ul { @for item in &v.not_tested { li { (item) } } }
+                        ul { @for item in &v.not_tested {
+                            @match &not_run {
+                                Some((line, n)) if line == item => { li { (n.said) ":" ul { @for attack in &n.attacks { li { (attack) } } } (n.then) } }
+                                _ => { li { (item) } }
+                            }
+                        } }
                     }
                 }
             }
