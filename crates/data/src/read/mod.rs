@@ -100,9 +100,7 @@ impl<'a> Collector<'a> {
 
     /// Notes a picture that would be another one with another [`Alpha`].
     pub fn note_transparent(&mut self, place: &str) {
-        let (count, _) = self
-            .transparent
-            .get_or_insert_with(|| (0, place.to_owned()));
+        let (count, _) = self.transparent.get_or_insert_with(|| (0, own_name(place)));
         *count += 1;
     }
 
@@ -143,7 +141,8 @@ impl<'a> Collector<'a> {
     pub fn notes(&self) -> Vec<String> {
         let mut out = self.said.clone();
         for (why, (count, names)) in &self.skipped {
-            out.push(format!("{count} left out, {why}: {}", some(names, *count)));
+            let names = some(names, *count);
+            out.push(format!("{} left out, {why}: {names}", number(*count)));
         }
         if let Some((count, first)) = &self.transparent {
             let done = match self.options.alpha {
@@ -156,7 +155,8 @@ impl<'a> Collector<'a> {
                 }
             };
             out.push(format!(
-                "transparency of {count} pictures ({}) {done}",
+                "transparency of {} ({}) {done}",
+                counted(*count),
                 some(std::slice::from_ref(first), *count)
             ));
         }
@@ -316,9 +316,25 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// "1 picture", "12 pictures".
+/// A place without the way to its file, for notes, which reports repeat: "x.tar, entry a/1.png" of "/data/x.tar, entry a/1.png".
+fn own_name(place: &str) -> String {
+    let (path, rest) = place.split_at(place.find(", ").unwrap_or(place.len()));
+    let name = Path::new(path).file_name().and_then(|n| n.to_str());
+    format!("{}{rest}", name.unwrap_or(path))
+}
+
+/// 1200 as "1,200".
+fn number(count: usize) -> String {
+    dualmd_files::grouped(count as u64)
+}
+
+/// "1 picture", "1,200 pictures".
 fn counted(pictures: usize) -> String {
-    format!("{pictures} picture{}", if pictures == 1 { "" } else { "s" })
+    format!(
+        "{} picture{}",
+        number(pictures),
+        if pictures == 1 { "" } else { "s" }
+    )
 }
 
 /// Names as a note lists them: the first few, and how many more of `count`.
@@ -329,7 +345,7 @@ fn some(names: &[String], count: usize) -> String {
         .collect();
     match count.saturating_sub(shown.len()) {
         0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+        more => format!("{} and {} more", shown.join(", "), number(more)),
     }
 }
 
