@@ -268,7 +268,20 @@ fn sentence(text: &str, places: &[(String, String)]) -> String {
         true => "<PATH>",
         false => word,
     });
-    words.collect::<Vec<_>>().join(" ")
+    without_files(words.collect::<Vec<_>>().join(" "))
+}
+
+/// A note on files of an image set without their names, which stand at its end: "2 left out, of no ending that is read: a, b".
+fn without_files(note: String) -> String {
+    let after = |words: &str| Some(note.find(words)? + words.len());
+    let list = match after(" left out, ") {
+        Some(why) => note[why..].find(": ").map(|colon| why + colon + 2),
+        None => after(" files were read: "),
+    };
+    match list {
+        Some(at) => format!("{}<NAMES>", &note[..at]),
+        None => note,
+    }
 }
 
 /// The words of a command line, without the marks by which a shell keeps them together.
@@ -365,7 +378,8 @@ mod tests {
         });
         let mut report: Report = serde_json::from_value(json!({
             "schema": 1, "run": run, "models": [],
-            "warnings": ["photos/anna: 3 images were scaled", "heldout: 2 more", "held out in /home/anna/x too", "k/n of heldout stays"],
+            "warnings": ["photos/anna: 3 images were scaled", "heldout: 2 more", "held out in /home/anna/x too", "k/n of heldout stays",
+                "m: members: 2 left out, of no ending that is read: anna.pdf, b", "members: 1 of 2 files were read: anna-train.tar"],
         }))
         .unwrap();
         hide(&mut report);
@@ -386,7 +400,9 @@ mod tests {
                 "<MEMBERS>: 3 images were scaled",
                 "<NONMEMBERS>: 2 more",
                 "held out in <PATH> too",
-                "k/n of heldout stays"
+                "k/n of heldout stays",
+                "m: members: 2 left out, of no ending that is read: <NAMES>",
+                "members: 1 of 2 files were read: <NAMES>"
             ]
         );
     }

@@ -43,8 +43,8 @@ pub(crate) struct Collector<'a> {
     skipped: BTreeMap<String, (usize, Vec<String>)>,
     /// What else is to be said.
     said: Vec<String>,
-    /// How many pictures would be others with another [`Alpha`], and the first of them.
-    transparent: Option<(usize, String)>,
+    /// How many pictures would be others with another [`Alpha`].
+    transparent: usize,
     /// How many pictures were brought to another size, and the size that the first of them had.
     resized: Option<(usize, [u32; 2])>,
     /// How many pictures were brought to other channels.
@@ -78,7 +78,7 @@ impl<'a> Collector<'a> {
             columns: BTreeSet::new(),
             skipped: BTreeMap::new(),
             said: Vec::new(),
-            transparent: None,
+            transparent: 0,
             resized: None,
             recoloured: 0,
         }
@@ -99,9 +99,8 @@ impl<'a> Collector<'a> {
     }
 
     /// Notes a picture that would be another one with another [`Alpha`].
-    pub fn note_transparent(&mut self, place: &str) {
-        let (count, _) = self.transparent.get_or_insert_with(|| (0, own_name(place)));
-        *count += 1;
+    pub fn note_transparent(&mut self) {
+        self.transparent += 1;
     }
 
     /// Whether a picture is of the side that is wanted: nothing need be said of what becomes of the others.
@@ -144,7 +143,8 @@ impl<'a> Collector<'a> {
             let names = some(names, *count);
             out.push(format!("{} left out, {why}: {names}", number(*count)));
         }
-        if let Some((count, first)) = &self.transparent {
+        // Here and below without names: these may be all pictures, and reports that name none repeat it.
+        if self.transparent > 0 {
             let done = match self.options.alpha {
                 Alpha::White => {
                     "is laid over white (alpha = \"white\"); training scripts that call convert(\"RGB\") show the colours under it \
@@ -155,12 +155,10 @@ impl<'a> Collector<'a> {
                 }
             };
             out.push(format!(
-                "transparency of {} ({}) {done}",
-                counted(*count),
-                some(std::slice::from_ref(first), *count)
+                "transparency of {} {done}",
+                counted(self.transparent)
             ));
         }
-        // Without names: these may be all pictures, and reports that name none repeat it.
         if let (Some((count, [width, height])), Some(side)) =
             (self.resized, self.options.image_size)
         {
@@ -223,7 +221,7 @@ impl<'a> Collector<'a> {
     pub fn add_encoded(&mut self, bytes: &[u8], place: &str, mut about: About) -> Result<()> {
         let decoded = decode_whole(bytes, place, self.options)?;
         if decoded.transparent {
-            self.note_transparent(place);
+            self.note_transparent();
         }
         about.file = Some(decoded.facts);
         self.add(decoded.picture, place, about)

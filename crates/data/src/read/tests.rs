@@ -1558,10 +1558,10 @@ fn transparency_is_said() {
     let (white, drop) = (of(crate::Alpha::White), of(crate::Alpha::Drop));
     assert_eq!(white.records[0].picture.pixels[..3], [255, 255, 255]);
     assert_eq!(drop.records[0].picture.pixels[..3], [10, 20, 30]);
-    // By its own name: a report repeats the note, and not where the folder lies.
+    // Without its name: a report that names no image repeats the note.
     let said = notes(&white);
     assert!(
-        said.contains("transparency of 1 picture (clear.png) is laid over white"),
+        said.contains("transparency of 1 picture is laid over white"),
         "{said}"
     );
     assert!(notes(&drop).contains("convert(\"RGB\")"));
