@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use dualmd_names::Part;
+use dualmd_names::{Defense, Part};
 use dualmd_record::controls::Controls;
 use serde_json::{Map, Value};
 
 use crate::disk::is_plain_name;
 use crate::error::{AuditError, Result};
-use crate::files::RunFiles;
+use crate::files::{ModelFiles, RunFiles};
 use crate::findings::assemble;
+use crate::format::list;
 use crate::report::Report;
 
 /// Reads audits and runs and puts their models beside each other: all attacks on the same images, each model against the first or the
-/// undefended one. `audits`: folders with the names that they have in the report. Teachers, which nobody gives out, and repeated trainings are
-/// left out; of images' halves something is said where all have the same split. `made`: further entries of the plan, such as who made it
-/// and when; when and by whom each audit was made stands in the plan's `compared`.
+/// undefended one. `audits`: folders with the names that they have in the report. Repeated trainings are left out, and teachers, which nobody
+/// gives out, but for those of a pair; `missing` names them. Of images' halves something is said where all have the same split. `made`:
+/// further entries of the plan, such as who made it and when; when and by whom each audit was made stands in the plan's `compared`.
 ///
 /// # Errors
 /// As [`crate::build`]; fewer than two audits; names that are taken twice or could be no file names; audits of different images, or of the same
@@ -55,16 +56,26 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         }
         let said = |m: &String| format!("{label}: {m}");
         all.missing.extend(files.missing.iter().map(said));
-        let shown = |name: &str, repeated: bool| Part::half(name).is_none() && !repeated;
-        let models: Vec<_> = files
-            .models
-            .into_iter()
-            .filter(|m| m.scores.is_some() && shown(&m.name, m.repeat_of.is_some()))
-            .collect();
-        let alone = models.len() == 1;
-        let called = |name: &str| match alone {
-            true => label.clone(),
-            false => format!("{label} {name}"),
+        // Of a pair its teachers' weights are what is given out, so they come along.
+        let half = |m: &ModelFiles| Part::half(&m.name).is_some();
+        let pair = |m: &ModelFiles| m.defense.is(Defense::Dualmd) && !half(m);
+        let pairs = files.models.iter().any(|m| m.scores.is_some() && pair(m));
+        let scored = files.models.into_iter().filter(|m| m.scores.is_some());
+        let (models, others): (Vec<_>, Vec<_>) =
+            scored.partition(|m| m.repeat_of.is_none() && (pairs || !half(m)));
+        if !others.is_empty() {
+            let others: Vec<String> = others.into_iter().map(|m| m.name).collect();
+            all.missing.push(format!(
+                "{label}: left out of this comparison, and in the report of that audit: {}",
+                list(&others)
+            ));
+        }
+        let alone = models.iter().filter(|m| !half(m)).count() == 1;
+        let called = |name: &str| match Part::half(name) {
+            // So that it is known for a teacher.
+            Some(_) => format!("{label}-{name}"),
+            None if alone => label.clone(),
+            None => format!("{label} {name}"),
         };
         for mut entry in files.exposed {
             entry.entry.model = called(&entry.entry.model);
@@ -72,6 +83,7 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         }
         for mut model in models {
             model.name = called(&model.name);
+            model.audit = Some(label.clone());
             if all.models.iter().any(|m| m.name == model.name) {
                 return Err(refused(
                     &format!("two models would be called {:?}", model.name),

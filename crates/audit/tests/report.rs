@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod common;
 
+use dualmd_audit::report::Released;
 use dualmd_audit::{Finding, Report, build, read_scores, roc_table, write};
 use serde_json::{Value, json};
 
@@ -748,6 +749,40 @@ fn a_comparison_says_whence_its_audits_are() {
     assert!(
         !away.contains(&folder) && !away.contains("photos/") && away.contains("commit-1"),
         "{away}"
+    );
+}
+
+/// In a comparison, too, the weights of a pair are those of its own audit's teachers; what is left out is named.
+#[test]
+fn a_pair_that_is_compared_keeps_its_teachers() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for dir in &dirs {
+        common::run_folder(dir.path());
+        common::extras(dir.path());
+    }
+    let single = build(dirs[0].path()).expect("build");
+    let named = [0, 1].map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+    let report = dualmd_audit::compare(&named, serde_json::Map::new()).expect("compared");
+    let weights = |report: &Report, model: &str| {
+        let mut lines = report.verdict.releases.iter();
+        let line = lines.find(|l| l.model == model && l.what == Released::Weights);
+        line.expect("a line").clone()
+    };
+    let alone = weights(&single, "dualmd");
+    let teacher = alone.strongest.expect("its teachers were attacked").model;
+    for i in [0, 1] {
+        let line = weights(&report, &format!("audit-{i} dualmd"));
+        assert_eq!(line.advice, alone.advice);
+        let strongest = line.strongest.expect("its teachers were attacked");
+        assert_eq!(strongest.model, format!("audit-{i}-{teacher}"));
+    }
+    // Nobody is told to publish a teacher.
+    let mut lines = report.verdict.releases.iter();
+    assert!(lines.all(|l| !l.model.contains("teacher")));
+    let missing = report.missing.join("\n");
+    assert!(
+        missing.contains("audit-1: left out of this comparison, and in the report of that audit: baseline.s1 and baseline.s2"),
+        "{missing}"
     );
 }
 
