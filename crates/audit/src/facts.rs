@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::format::{grouped, significant};
-use crate::report::Report;
+use crate::report::{ModelReport, Report};
 
 /// How long an audit holds, by the rule of the guide (section 6): no number of it says until when.
 pub const HOLDS: &str = "How long this holds: the audit is about these weights and these images. Repeat it after another training, with other data, or when stronger attacks are known. No date of expiry follows from its numbers.";
@@ -39,6 +39,16 @@ pub fn plan(report: &Report, pointer: &str) -> Option<String> {
         }),
         Value::Bool(b) => Some(if *b { "yes" } else { "no" }.into()),
         _ => None,
+    }
+}
+
+/// How a model was made, in a few words.
+pub fn made_by(model: &ModelReport) -> &'static str {
+    match (model.is_teacher(), model.defense.defense()) {
+        (true, _) => "trained on one half of the members",
+        (false, Some(defense)) => defense.facts().made_by,
+        (false, None) if model.defense.is_unknown() => "no defence recorded",
+        (false, None) => "defence as named in the plan",
     }
 }
 

@@ -738,6 +738,7 @@ fn a_comparison_says_whence_its_audits_are() {
     let text = plain(&page_of(out.path(), &report));
     for part in [
         "put together 1 December 2026, 10:00 UTC",
+        "All numbers come from the files of the audits that were put together: scores/*.csv in the folder of each",
         "Put together by C. Comparer",
         "audit-1 21 November 2026, 05:09 UTC A. Auditor 0.1.0 commit-1 members photos/seen1, non-members photos/unseen dualmd run --preset demo",
         "By whom: A. Auditor. When: 20 November 2026, 05:09 UTC (audit-0); 21 November 2026, 05:09 UTC (audit-1).",

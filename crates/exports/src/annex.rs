@@ -3,15 +3,18 @@
 use serde_json::Value;
 
 use crate::markdown::{code, table, text};
-use crate::{called, corrected, found, of_name, said, strongest, version, whom};
+use crate::{called, corrected, found, of_name, said, strongest, whom};
 use dualmd_audit::conclusion::{can_tell, copies_in_words, set_looks, told_apart};
-use dualmd_audit::facts::{Compared, HOLDS, compared, date, plan, run_name};
+use dualmd_audit::facts::{Compared, HOLDS, compared, date, made_by, plan, run_name};
 use dualmd_audit::format::{grouped, interval, list, p_value, percent_interval, rate, significant};
 use dualmd_audit::release;
 use dualmd_audit::report::{AttackResult, Report};
 use dualmd_audit::{NotRun, not_run};
 
 const NOT_RECORDED: &str = "not recorded";
+
+/// A question that the annex of every report answers.
+const GUARANTEE: &str = "A formal guarantee (differential privacy)";
 
 /// The questions of part B.
 const CONTROLLER: [&str; 10] = [
@@ -36,12 +39,12 @@ pub fn annex(report: &Report) -> String {
     let mut out = format!(
         "# Annex: membership-inference audit of {}\n\nFor the file of a data-protection impact assessment (Article 35 GDPR). Part A was written by dualmd {} from the audit's `report.json`. Part B is the controller's. This is not legal advice, and no entry of it says that a model is anonymous.\n\n",
         text(&run_name(report)),
-        text(&version(report))
+        env!("CARGO_PKG_VERSION")
     );
     out.push_str("Membership inference asks whether an image that somebody already holds was used to train a model. If it was, they know what being in that training set says about the person on it.\n\n");
     if let Some(reason) = &report.verdict.void {
         out.push_str(&format!(
-            "**This audit is void. No number of it belongs into the file.** {}\n\n",
+            "**This audit is void. No result of it belongs in the file.** {}\n\n",
             text(reason)
         ));
     }
@@ -148,7 +151,7 @@ fn audit(report: &Report) -> String {
     let rows = report.models.iter().map(|m| {
         let defense = match m.defense.is_unknown() {
             true => "not known".to_owned(),
-            false => text(m.defense.as_str()),
+            false => made_by(m).to_owned(),
         };
         let weights = match &m.weights_blake3 {
             None if m.is_pair() => "those of its two teachers".to_owned(),
@@ -156,7 +159,10 @@ fn audit(report: &Report) -> String {
         };
         vec![text(&called(m)), defense, weights]
     });
-    out.push_str(&table(&["model", "defence", "weights (BLAKE3)"], rows));
+    out.push_str(&table(
+        &["model", "how it was made", "weights (BLAKE3)"],
+        rows,
+    ));
     out
 }
 
@@ -199,7 +205,7 @@ fn images(report: &Report) -> String {
             grouped(g.member_groups as i64),
             grouped(g.nonmember_groups as i64)
         ),
-        None => "not recorded: images were counted and not persons, but for a few near-duplicates at most"
+        None => "not recorded: images were counted, and not persons. A few near-duplicates at most count as one"
             .to_owned(),
     };
     let blind = match &report.controls.blind_baseline {
@@ -228,7 +234,10 @@ fn images(report: &Report) -> String {
     let null = match &report.controls.null {
         None => "not tested".to_owned(),
         Some(n) if n.passed => "yes".to_owned(),
-        Some(n) => format!("no (mean AUC {})", rate(n.auc)),
+        Some(n) => format!(
+            "no: it finds something that is not there (mean AUC {}), so its numbers cannot be relied on",
+            rate(n.auc)
+        ),
     };
     pairs(vec![
         ("Source", entry(report, "/data/source")),
@@ -254,7 +263,10 @@ fn images(report: &Report) -> String {
             "Do the two sets differ in something else than membership?",
             blind,
         ),
-        ("Is the audit at chance with labels drawn anew?", null),
+        (
+            "With membership drawn by lot, does the audit find nothing?",
+            null,
+        ),
     ])
 }
 
@@ -298,8 +310,12 @@ fn attackers(report: &Report) -> String {
         "besides: a model of their own, trained on other images".to_owned(),
         ran(&|r: &AttackResult| r.shadow.is_some()),
     ]);
-    let mut out = String::from(
-        "In every case the attacker must already hold the picture. Whether pictures can be had out of a model by somebody who does not hold them was not tested, but for copies among generated images.\n\n",
+    let copies = match report.models.iter().any(|m| !m.copying.is_empty()) {
+        true => ", but for copies among generated images",
+        false => "",
+    };
+    let mut out = format!(
+        "In every case the attacker must already hold the picture. Whether somebody who does not hold pictures can get them out of a model was not tested here{copies}.\n\n"
     );
     out.push_str(&table(
         &["the attacker must have", "attacks that were run"],
@@ -358,7 +374,7 @@ fn results(report: &Report) -> String {
         ],
         rows,
     ));
-    out.push_str("\nAUC: the chance that a random training image scores above a random unseen one; 0.5 is guessing, 1 certainty. The intervals are widened for the number of attacks.\n");
+    out.push_str("\nAUC: the chance that a random training image scores above a random unseen one; 0.5 is guessing, 1 certainty. The intervals are widened for the number of attacks. A false alarm is an unseen image that an attack takes for a training image.\n");
     out.push_str(&released(report));
     out.push_str(&further(report));
     out
@@ -385,7 +401,7 @@ fn released(report: &Report) -> String {
         ]
     });
     format!(
-        "\nWhat each thing that could be given out gives away, and the program's advice by its rules of thumb. Found at 1 false alarm in 100 where no other rate is named:\n\n{}",
+        "\nWhat each thing that could be given out gives away, and the program's advice by its rules of thumb. Members are counted at 1 false alarm in 100 where no other rate is named. No advice makes a model safe:\n\n{}",
         table(
             &[
                 "model",
@@ -410,11 +426,14 @@ fn further(report: &Report) -> String {
             let answer = match told.is_empty() {
                 true => {
                     let able = sets.tests.iter().filter(|t| can_tell(t, looks)).count();
-                    let unable = match sets.tests.len() - able {
-                        0 => String::new(),
-                        n => format!("; {n} more had too few permutations to tell"),
-                    };
-                    format!("{name}: not seen, by {able} tests{unable}")
+                    let few = "with too few random divisions to tell";
+                    match (able, sets.tests.len() - able) {
+                        (0, n) => format!("{name}: not known: {} {few}", tests(n)),
+                        (able, 0) => format!("{name}: not seen, by {}", tests(able)),
+                        (able, n) => {
+                            format!("{name}: not seen, by {}; {n} more {few}", tests(able))
+                        }
+                    }
                 }
                 false => {
                     let tests: Vec<String> = told
@@ -439,7 +458,7 @@ fn further(report: &Report) -> String {
             rows.push((
                 "Copies among generated images",
                 format!(
-                    "{name}, by {}: {} (95 % interval of the former share {} %)",
+                    "{name}, by {}: {} (95 % interval of the first share {} %)",
                     text(&c.features),
                     copies_in_words(c),
                     percent_interval(c.control.members.share_ci)
@@ -463,15 +482,20 @@ fn further(report: &Report) -> String {
                 .delta
                 .map_or_else(|| NOT_RECORDED.to_owned(), |d| d.to_string());
             rows.push((
-                "A formal guarantee (differential privacy)",
+                GUARANTEE,
                 format!("{name}: ε at most {} at δ = {delta}", significant(epsilon)),
             ));
         }
     }
-    match rows.is_empty() {
-        true => String::new(),
-        false => format!("\nFurther:\n\n{}", pairs(rows)),
+    if !rows.iter().any(|row| row.0 == GUARANTEE) {
+        rows.push((GUARANTEE, "none is recorded of any model".to_owned()));
     }
+    format!("\nFurther:\n\n{}", pairs(rows))
+}
+
+/// "1 test", "3 tests".
+fn tests(n: usize) -> String {
+    format!("{n} test{}", if n == 1 { "" } else { "s" })
 }
 
 /// Attacks that were not run, as an item of a list that has a list of its own.
@@ -523,7 +547,7 @@ fn limits(report: &Report) -> String {
     let texts = |items: &[String]| items.iter().map(|i| text(i)).collect::<Vec<_>>();
     part("What a reader must know of these numbers", texts(&notes));
     part("What was missing", texts(&report.missing));
-    out.push_str("Successful tests are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55).\n");
+    out.push_str("Tests that find no leak are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55).\n");
     if verdict.void.is_none() {
         out.push_str(&format!("\n{HOLDS}\n"));
     }
