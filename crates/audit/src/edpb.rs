@@ -11,7 +11,7 @@ use serde::Serialize;
 use dualmd_names::BaseAttack;
 
 use crate::facts::{by_whom, when};
-use crate::format::{interval, list, rate};
+use crate::format::{grouped, interval, list, rate};
 use crate::report::Conclusion;
 use crate::report::{ModelReport, Report};
 
@@ -214,6 +214,7 @@ fn scope(report: &Report) -> String {
     sizes.map_or_else(String::new, |(seen, unseen)| {
         let trainings = crate::untested::trainings(report);
         let trainings = trainings.trim_end_matches('.');
+        let (seen, unseen) = (grouped(seen as i64), grouped(unseen as i64));
         format!("Attacks: {n}; members: {seen}; non-members: {unseen}; blind baseline: {blind}. {trainings}")
     })
 }
@@ -327,6 +328,18 @@ mod tests {
                 assert_eq!(of(&report, topic).0, Status::Missing, "{topic}");
             }
         }
+    }
+
+    #[test]
+    fn long_numbers_stand_in_groups_of_three() {
+        let mut report = report(true);
+        let result = report.models[0].results[0].pooled.as_mut();
+        result.expect("scored").n_nonmembers = 25_000;
+        let answer = of(&report, "Rate and scope of testing").1;
+        assert!(
+            answer.contains("members: 40; non-members: 25,000;"),
+            "{answer}"
+        );
     }
 
     #[test]

@@ -780,6 +780,11 @@ fn a_pair_that_is_compared_keeps_its_teachers() {
     // Nobody is told to publish a teacher.
     let mut lines = report.verdict.releases.iter();
     assert!(lines.all(|l| !l.model.contains("teacher")));
+    let not_tested = report.verdict.not_tested.join("\n");
+    assert!(
+        not_tested.contains("one training of each model is compared here"),
+        "{not_tested}"
+    );
     let missing = report.missing.join("\n");
     assert!(
         missing.contains("audit-1: left out of this comparison, and in the report of that audit: baseline.s1 and baseline.s2"),
