@@ -149,15 +149,17 @@ fn audit(report: &Report) -> String {
     }
     out.push_str("\nThe models:\n\n");
     let rows = report.models.iter().map(|m| {
-        let defense = match m.defense.is_unknown() {
-            true => "not known".to_owned(),
-            false => made_by(m).to_owned(),
+        let known = m.is_teacher() || m.defense.defense().is_some();
+        let made = match (known, m.defense.is_unknown()) {
+            (true, _) => made_by(m).to_owned(),
+            (false, true) => "not known".to_owned(),
+            (false, false) => text(m.defense.as_str()),
         };
         let weights = match &m.weights_blake3 {
             None if m.is_pair() => "those of its two teachers".to_owned(),
             hash => coded(hash.as_deref()),
         };
-        vec![text(&called(m)), defense, weights]
+        vec![text(&called(m)), made, weights]
     });
     out.push_str(&table(
         &["model", "how it was made", "weights (BLAKE3)"],

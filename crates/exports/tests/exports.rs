@@ -561,7 +561,9 @@ fn the_annex_tells_not_seen_from_not_known() {
         }
     }
     let few = "with too few random divisions to tell";
+    report.models[0].defense = "own-recipe".into();
     let text = annex(&report);
+    assert!(text.contains(" | own-recipe | "), "{text}");
     assert!(text.contains("get them out of a model was not tested here.\n"));
     assert!(text.contains(&format!(" {few} |")) && text.contains(": not known: "));
     assert!(!text.contains(": not seen, by"), "{text}");
