@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use dualmd_names::BaseAttack;
 
-use crate::format::{interval, list, rate};
+use crate::facts::{by_whom, when};
+use crate::format::{grouped, interval, list, rate};
 use crate::report::Conclusion;
 use crate::report::{ModelReport, Report};
 
@@ -102,7 +103,7 @@ pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("58(c), 58(d)"), topic: "Measures and threat model", asks: "Which measures at every stage reduced identifiability or verified it, and on what threat model and risk assessment?", answered_by: Answer::NotCovered("For the controller. This report is one check of one model at one time.") },
     Ask { paragraphs: Some("58(e)(i)"), topic: "Data and parameters", asks: "How does the amount of training data compare with the number of parameters, and what follows?", answered_by: Answer::Section("settings", |r| r.run.pointer("/model/parameters").is_some_and(|p| !p.is_null()) || r.models.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.images.is_some() && u.parameters.is_some())), "Numbers of images and parameters stand there. What follows is for the controller to analyse.") },
     Ask { paragraphs: Some("58(e)(iii)"), topic: "Documentation of the tests", asks: "By whom, when, how and to which extent was the model tested?", answered_by: Answer::Documentation("Command, version, seed and hash of the split, where recorded, stand in the settings; write what is not recorded beside this report.") },
-    Ask { paragraphs: Some("58(e)(iv)"), topic: "Results of the tests", asks: "What came out?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| m.attacks_run() > 0), "All digits in findings.csv and report.json, one score per image in scores/.") },
+    Ask { paragraphs: Some("58(e)(iv)"), topic: "Results of the tests", asks: "What came out?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| m.attacks_run() > 0), "All digits stand in findings.csv and report.json, one score per image in the folder scores/ of the audit.") },
     Ask { paragraphs: Some("58(f)"), topic: "Residual risks", asks: "What are deployers and data subjects told about measures and remaining risks?", answered_by: Answer::Section("verdict", |r| !r.verdict.not_tested.is_empty(), "Leaks and what was not tested are in words there. Telling people is for the controller.") },
     Ask { paragraphs: Some("59-108"), topic: "Legal basis", asks: "Is there a legal basis, and does legitimate interest pass its three steps?", answered_by: Answer::NotCovered("A legal question that no measurement answers.") },
     Ask { paragraphs: Some("109-135"), topic: "Earlier unlawful processing", asks: "What follows if the model was developed unlawfully?", answered_by: Answer::NotCovered("A legal question that no measurement answers. A bare claim of anonymity is not enough (134).") },
@@ -213,6 +214,7 @@ fn scope(report: &Report) -> String {
     sizes.map_or_else(String::new, |(seen, unseen)| {
         let trainings = crate::untested::trainings(report);
         let trainings = trainings.trim_end_matches('.');
+        let (seen, unseen) = (grouped(seen as i64), grouped(unseen as i64));
         format!("Attacks: {n}; members: {seen}; non-members: {unseen}; blind baseline: {blind}. {trainings}")
     })
 }
@@ -220,11 +222,8 @@ fn scope(report: &Report) -> String {
 /// By whom, when, and which weights; each said even where it is not recorded, unless nothing is.
 fn documentation(report: &Report) -> String {
     const UNKNOWN: &str = "not recorded";
-    let text = |key: &str| {
-        let value = report.run.get(key).and_then(|v| v.as_str());
-        value.filter(|t| !t.trim().is_empty())
-    };
-    let (auditor, created) = (text("auditor"), text("created"));
+    let (auditor, created) = (by_whom(report), when(report));
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
     let hashed = |m: &&ModelReport| m.weights_blake3.is_some();
     // A pair is its two teachers; it has no weights of its own.
     let own = || report.models.iter().filter(|m| !m.is_pair());
@@ -238,8 +237,8 @@ fn documentation(report: &Report) -> String {
     };
     format!(
         "By whom: {}. When: {}. Hashes of the weights: {weights}",
-        auditor.unwrap_or(UNKNOWN),
-        created.unwrap_or(UNKNOWN)
+        or_unknown(auditor),
+        or_unknown(created)
     )
 }
 
@@ -332,6 +331,18 @@ mod tests {
     }
 
     #[test]
+    fn long_numbers_stand_in_groups_of_three() {
+        let mut report = report(true);
+        let result = report.models[0].results[0].pooled.as_mut();
+        result.expect("scored").n_nonmembers = 25_000;
+        let answer = of(&report, "Rate and scope of testing").1;
+        assert!(
+            answer.contains("members: 40; non-members: 25,000;"),
+            "{answer}"
+        );
+    }
+
+    #[test]
     fn documentation_says_what_is_recorded_and_what_is_not() {
         let topic = "Documentation of the tests";
         let mut report = report(true);
@@ -346,8 +357,13 @@ mod tests {
             "{answer}"
         );
         report.models[0].weights_blake3 = Some("ab".into());
+        report.run["created"] = "2026-11-24T05:09:00Z".into();
         let answer = of(&report, topic).1;
-        assert!(answer.contains("recorded for 1 of 1 models"), "{answer}");
+        assert!(
+            answer.contains("When: 24 November 2026, 05:09 UTC. Hashes")
+                && answer.contains("recorded for 1 of 1 models"),
+            "{answer}"
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct ModelFiles {
     pub defense: ModelKind,
     /// The plan's `repeat_of`: the model whose recipe was trained again here with another seed.
     pub repeat_of: Option<String>,
+    /// Of a comparison: the name of the audit that it is from.
+    pub audit: Option<String>,
     /// The plan's `weights_blake3`: hash of the weights that were attacked.
     pub weights_blake3: Option<String>,
     /// `scores/NAME.csv`.

@@ -235,6 +235,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         defense: model.defense,
         title,
         repeat_of: model.repeat_of,
+        audit: model.audit,
         weights_blake3: model.weights_blake3.or(info.weights_blake3),
         // A file may hold copies alone.
         image_utility: (utility.images)

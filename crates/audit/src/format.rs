@@ -147,14 +147,7 @@ fn in_words(text: &str) -> String {
 
 /// A whole number with thousands separated by commas: `35,746,307`.
 pub fn grouped(value: i64) -> String {
-    let digits = value.unsigned_abs().to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
+    let out = dualmd_files::grouped(value.unsigned_abs());
     if value < 0 { format!("−{out}") } else { out }
 }
 

@@ -97,6 +97,7 @@ pub use report::{Conclusion, Finding, Report, View};
 pub use run::HALVES;
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
 pub use table::{compat_table, roc_findings, roc_table};
+pub use untested::{NotRun, not_run};
 
 /// Where a report was written.
 #[derive(Debug, Clone)]

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use dualmd_names::Part;
+use dualmd_names::{Defense, Part};
 use dualmd_record::controls::Controls;
 use serde_json::{Map, Value};
 
 use crate::disk::is_plain_name;
 use crate::error::{AuditError, Result};
-use crate::files::RunFiles;
+use crate::files::{ModelFiles, RunFiles};
 use crate::findings::assemble;
+use crate::format::list;
 use crate::report::Report;
 
 /// Reads audits and runs and puts their models beside each other: all attacks on the same images, each model against the first or the
-/// undefended one. `audits`: folders with the names that they have in the report. Teachers, which nobody gives out, and repeated trainings are
-/// left out; of images' halves something is said where all have the same split. `made`: further entries of the plan, such as who made it
-/// and when.
+/// undefended one. `audits`: folders with the names that they have in the report. Repeated trainings are left out, and teachers, which nobody
+/// gives out, but for those of a pair; `missing` names them. Of images' halves something is said where all have the same split. `made`:
+/// further entries of the plan, such as who made it and when; when and by whom each audit was made stands in the plan's `compared`.
 ///
 /// # Errors
 /// As [`crate::build`]; fewer than two audits; names that are taken twice or could be no file names; audits of different images, or of the same
@@ -55,16 +56,26 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         }
         let said = |m: &String| format!("{label}: {m}");
         all.missing.extend(files.missing.iter().map(said));
-        let shown = |name: &str, repeated: bool| Part::half(name).is_none() && !repeated;
-        let models: Vec<_> = files
-            .models
-            .into_iter()
-            .filter(|m| m.scores.is_some() && shown(&m.name, m.repeat_of.is_some()))
-            .collect();
-        let alone = models.len() == 1;
-        let called = |name: &str| match alone {
-            true => label.clone(),
-            false => format!("{label} {name}"),
+        // Of a pair its teachers' weights are what is given out, so they come along.
+        let half = |m: &ModelFiles| Part::half(&m.name).is_some();
+        let pair = |m: &ModelFiles| m.defense.is(Defense::Dualmd) && !half(m);
+        let pairs = files.models.iter().any(|m| m.scores.is_some() && pair(m));
+        let scored = files.models.into_iter().filter(|m| m.scores.is_some());
+        let (models, others): (Vec<_>, Vec<_>) =
+            scored.partition(|m| m.repeat_of.is_none() && (pairs || !half(m)));
+        if !others.is_empty() {
+            let others: Vec<String> = others.into_iter().map(|m| m.name).collect();
+            all.missing.push(format!(
+                "{label}: left out of this comparison, and in the report of that audit: {}",
+                list(&others)
+            ));
+        }
+        let alone = models.iter().filter(|m| !half(m)).count() == 1;
+        let called = |name: &str| match Part::half(name) {
+            // So that it is known for a teacher.
+            Some(_) => format!("{label}-{name}"),
+            None if alone => label.clone(),
+            None => format!("{label} {name}"),
         };
         for mut entry in files.exposed {
             entry.entry.model = called(&entry.entry.model);
@@ -72,6 +83,7 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         }
         for mut model in models {
             model.name = called(&model.name);
+            model.audit = Some(label.clone());
             if all.models.iter().any(|m| m.name == model.name) {
                 return Err(refused(
                     &format!("two models would be called {:?}", model.name),
@@ -159,25 +171,54 @@ fn common_split(read: &[(&String, &PathBuf, RunFiles)]) -> bool {
     first.is_some() && read.iter().all(|(_, _, f)| hash(f) == first)
 }
 
-/// What all plans say alike, and the folders.
+/// What all plans say alike, and of each audit whence it is.
 fn plan(read: &[(&String, &PathBuf, RunFiles)], made: Map<String, Value>) -> Value {
     let mut plan = made;
-    let folders: Vec<String> = read
+    let audits: Vec<Value> = read
         .iter()
-        .map(|(label, folder, _)| match *label == &stem(folder) {
-            true => folder.display().to_string(),
-            false => format!("{label} ({})", folder.display()),
-        })
+        .map(|(label, folder, files)| origin(label, folder, &files.plan))
         .collect();
-    plan.insert("compared".into(), folders.into());
-    for key in ["data", "seed", "split_hash", "hardware"] {
+    plan.insert("compared".into(), audits.into());
+    for key in ["audit", "data", "hardware", "model", "seed", "split_hash"] {
         let of = |files: &RunFiles| files.plan.get(key).cloned().unwrap_or(Value::Null);
-        let first = read.first().map_or(Value::Null, |(_, _, f)| of(f));
-        if !first.is_null() && read.iter().all(|(_, _, f)| of(f) == first) {
-            plan.insert(key.into(), first);
+        let mut all = read.iter().map(|(_, _, files)| of(files));
+        let first = all.next().unwrap_or(Value::Null);
+        let common = all.fold(first, |common, own| alike(common, &own));
+        if !common.is_null() {
+            plan.insert(key.into(), common);
         }
     }
     Value::Object(plan)
+}
+
+/// An audit of a comparison: its name there, its folder, and of its own plan when, by whom, by which program and command it was made, and
+/// of which images.
+fn origin(label: &str, folder: &Path, own: &Value) -> Value {
+    let mut out = Map::new();
+    out.insert("name".into(), label.into());
+    out.insert("folder".into(), folder.display().to_string().into());
+    for key in ["created", "auditor", "command", "versions", "seed"] {
+        if let Some(value) = own.get(key).filter(|v| !v.is_null()) {
+            out.insert(key.into(), value.clone());
+        }
+    }
+    if let Some(source) = own.pointer("/data/source").filter(|v| !v.is_null()) {
+        let data = Map::from_iter([("source".to_owned(), source.clone())]);
+        out.insert("data".into(), data.into());
+    }
+    Value::Object(out)
+}
+
+/// What two plans have alike of one entry: of objects the fields that are equal, of anything else nothing unless it is equal.
+fn alike(one: Value, other: &Value) -> Value {
+    match (one, other) {
+        (Value::Object(mut fields), Value::Object(others)) => {
+            fields.retain(|key, value| others.get(key) == Some(&*value));
+            Value::Object(fields)
+        }
+        (one, other) if one == *other => one,
+        _ => Value::Null,
+    }
 }
 
 /// The name of an audit that has none: of its folder.

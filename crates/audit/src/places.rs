@@ -3,7 +3,7 @@
 //! The plan says where images and models lie, in the command that repeats the work and elsewhere, and notes quote it. What stood there is
 //! still to be seen, as `<MEMBERS>` or `<PATH>`. Numbers stay, and words of the program, names of models and of bundled image sets.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::report::{Pictures, Report};
 
@@ -79,15 +79,13 @@ fn hide(report: &mut Report) {
     if let Some(run) = report.run.as_object_mut() {
         // A file of settings has comments, too.
         run.remove("experiment_toml");
-        let line = run.get("command").and_then(Value::as_str);
-        let hidden = line.and_then(|line| command(line, &mut places));
-        match hidden {
-            Some(hidden) => run.insert("command".into(), hidden.into()),
-            None => run.remove("command"),
-        };
-        let source = run.get_mut("data").and_then(|data| data.get_mut("source"));
-        if let Some(Value::String(text)) = source {
-            *text = images(text, &mut places);
+        origin(run, &mut places);
+        let audits = run.get_mut("compared").and_then(Value::as_array_mut);
+        for audit in audits.into_iter().flatten() {
+            if let Some(audit) = audit.as_object_mut() {
+                audit.remove("folder");
+                origin(audit, &mut places);
+            }
         }
     }
     places.retain(|(place, _)| !place.is_empty());
@@ -101,6 +99,20 @@ fn hide(report: &mut Report) {
     let notes = report.warnings.iter_mut().chain(&mut report.missing);
     for text in own.chain(notes).chain(&mut report.verdict.void) {
         *text = sentence(text, &places);
+    }
+}
+
+/// Takes the places out of the command and the source of a plan, or of an audit that a comparison put in; they are added to `places`.
+fn origin(plan: &mut Map<String, Value>, places: &mut Vec<(String, String)>) {
+    let line = plan.get("command").and_then(Value::as_str);
+    let hidden = line.and_then(|line| command(line, places));
+    match hidden {
+        Some(hidden) => plan.insert("command".into(), hidden.into()),
+        None => plan.remove("command"),
+    };
+    let source = plan.get_mut("data").and_then(|data| data.get_mut("source"));
+    if let Some(Value::String(text)) = source {
+        *text = images(text, places);
     }
 }
 
@@ -279,7 +291,20 @@ fn sentence(text: &str, places: &[(String, String)]) -> String {
         true => "<PATH>",
         false => word,
     });
-    words.collect::<Vec<_>>().join(" ")
+    without_files(words.collect::<Vec<_>>().join(" "))
+}
+
+/// A note on files of an image set without their names, which stand at its end: "2 left out, of no ending that is read: a, b".
+fn without_files(note: String) -> String {
+    let after = |words: &str| Some(note.find(words)? + words.len());
+    let list = match after(" left out, ") {
+        Some(why) => note[why..].find(": ").map(|colon| why + colon + 2),
+        None => after(" files were read: "),
+    };
+    match list {
+        Some(at) => format!("{}<NAMES>", &note[..at]),
+        None => note,
+    }
 }
 
 /// The words of a command line, without the marks by which a shell keeps them together.
@@ -343,6 +368,28 @@ mod tests {
         assert_eq!(words(r"a 'b c' 'd'\''e'"), ["a", "b c", "d'e"]);
     }
 
+    /// Each audit of a comparison keeps when and by whom, and loses where.
+    #[test]
+    fn audits_of_a_comparison_show_no_place() {
+        let audit = json!({"name": "before", "folder": "anna", "created": "2026-11-24T05:09:00Z", "auditor": "A/B",
+            "command": "dualmd audit m/anna --members photos/anna --nonmembers heldout -o out", "versions": {"dualmd": "0.1.0"},
+            "data": {"source": "members photos/anna, non-members heldout"}});
+        let mut report: Report = serde_json::from_value(json!({
+            "schema": 1, "models": [], "run": {"command": "dualmd compare before=anna b -o x", "compared": [audit]},
+            "warnings": ["before: photos/anna: 3 images were scaled"],
+        }))
+        .unwrap();
+        hide(&mut report);
+        assert_eq!(
+            report.run["compared"],
+            json!([{"name": "before", "created": "2026-11-24T05:09:00Z", "auditor": "A/B",
+                "command": "dualmd audit <MODEL> --members <MEMBERS> --nonmembers <NONMEMBERS> -o <OUT>",
+                "versions": {"dualmd": "0.1.0"}, "data": {"source": "members <MEMBERS>, non-members <NONMEMBERS>"}}])
+        );
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(!text.contains("anna"), "{text}");
+    }
+
     #[test]
     fn plan_and_notes_show_no_place() {
         let run = json!({
@@ -354,7 +401,8 @@ mod tests {
         });
         let mut report: Report = serde_json::from_value(json!({
             "schema": 1, "run": run, "models": [],
-            "warnings": ["photos/anna: 3 images were scaled", "heldout: 2 more", "held out in /home/anna/x too", "k/n of heldout stays"],
+            "warnings": ["photos/anna: 3 images were scaled", "heldout: 2 more", "held out in /home/anna/x too", "k/n of heldout stays",
+                "m: members: 2 left out, of no ending that is read: anna.pdf, b", "members: 1 of 2 files were read: anna-train.tar"],
         }))
         .unwrap();
         hide(&mut report);
@@ -375,7 +423,9 @@ mod tests {
                 "<MEMBERS>: 3 images were scaled",
                 "<NONMEMBERS>: 2 more",
                 "held out in <PATH> too",
-                "k/n of heldout stays"
+                "k/n of heldout stays",
+                "m: members: 2 left out, of no ending that is read: <NAMES>",
+                "members: 1 of 2 files were read: <NAMES>"
             ]
         );
     }

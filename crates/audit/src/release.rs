@@ -74,9 +74,22 @@ pub fn releases(models: &[ModelReport], looks: usize) -> Vec<Release> {
     if shown.is_empty() {
         shown = attacked().collect();
     }
-    let teachers: Vec<&ModelReport> = attacked().filter(|m| m.is_teacher()).collect();
-    let lines = |m| Released::ALL.map(|what| line(m, what, &teachers, looks));
+    let lines = |m: &ModelReport| {
+        let teachers: Vec<&ModelReport> = teachers_of(m, models).collect();
+        Released::ALL.map(|what| line(m, what, &teachers, looks))
+    };
     shown.into_iter().flat_map(lines).collect()
+}
+
+/// The teachers of a model that were attacked: in a comparison those of its own audit.
+fn teachers_of<'a>(
+    model: &'a ModelReport,
+    models: &'a [ModelReport],
+) -> impl Iterator<Item = &'a ModelReport> {
+    let attacked = models
+        .iter()
+        .filter(|m| m.attacks_run() > 0 && m.is_teacher());
+    attacked.filter(move |m| m.audit == model.audit)
 }
 
 /// One attack on one model, on the members that its finding is about.
@@ -476,10 +489,9 @@ pub fn with_less(line: &Release, models: &[ModelReport]) -> Option<String> {
     }
     // The weights of a pair are those of its teachers.
     if own.is_pair() && line.what == Released::Weights {
-        let mut teachers = models.iter().filter(|m| m.is_teacher());
-        return match teachers.any(|t| t.attacks_run() > 0) {
-            true => None,
-            false => Some(format!("{by}; its teachers were not attacked")),
+        return match teachers_of(own, models).next() {
+            Some(_) => None,
+            None => Some(format!("{by}; its teachers were not attacked")),
         };
     }
     let kind = match line.what {
@@ -554,8 +566,7 @@ pub fn of_halves(line: &Release, models: &[ModelReport]) -> Option<String> {
         return None;
     }
     let of = |half: View| -> Option<Found> {
-        let teachers = models.iter().filter(|m| m.is_teacher());
-        let looks: Vec<Look> = teachers
+        let looks: Vec<Look> = teachers_of(pair, models)
             .filter(|t| t.primary == half)
             .flat_map(|t| looks_of(t, Released::Weights))
             .collect();

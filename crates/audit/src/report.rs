@@ -332,6 +332,9 @@ pub struct ModelReport {
     pub title: String,
     /// The model whose recipe was trained again here with another seed.
     pub repeat_of: Option<String>,
+    /// Of a comparison: the name of the audit that the model is from. Not written elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
     /// BLAKE3 hash of the attacked weights, as the plan records it.
     pub weights_blake3: Option<String>,
     /// What its images are worth, by features of a network that knows nothing of it.

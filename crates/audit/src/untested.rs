@@ -84,7 +84,13 @@ pub fn not_tested(report: &Report) -> Vec<String> {
     }) {
         out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
     }
-    out.push("Extraction: no training image was looked for among generated ones here; the command dualmd extract does that, beside a control. Its result is a file of its own.".into());
+    let tried = match report.models.iter().any(|m| !m.copying.is_empty()) {
+        true => {
+            "copies were counted among the generated images, and nothing else was tried to get training images out of a model"
+        }
+        false => "no training image was looked for among generated ones here",
+    };
+    out.push(format!("Extraction: {tried}; the command dualmd extract does that, beside a control. Its result is a file of its own."));
     out.push("Other threats: this program has no test for attribute inference, model inversion or the reconstruction of training images from the weights.".into());
     out
 }
@@ -118,26 +124,49 @@ pub fn never_run(report: &Report) -> Vec<BaseAttack> {
         .collect()
 }
 
+/// The attacks that could have been run on a model of the report, and were run on none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRun {
+    /// What they are, without a stop: to stand before their list.
+    pub said: String,
+    /// What each does, in a few words.
+    pub attacks: Vec<String>,
+    /// What follows, in sentences.
+    pub then: &'static str,
+}
+
+impl NotRun {
+    /// All in one line, as it stands in [`Verdict::not_tested`](crate::report::Verdict::not_tested).
+    #[must_use]
+    pub fn line(&self) -> String {
+        // Some of them have commas of their own.
+        format!("{}: {}. {}", self.said, self.attacks.join("; "), self.then)
+    }
+}
+
+/// The attacks that were not run, for pages that have them as a list; `None` where there are none.
+#[must_use]
+pub fn not_run(report: &Report) -> Option<NotRun> {
+    let attacks: Vec<String> = never_run(report)
+        .iter()
+        .filter_map(|a| a.facts().does.map(str::to_owned))
+        .collect();
+    let models = match report.models.len() {
+        1 => "the model",
+        _ => "any model",
+    };
+    (!attacks.is_empty()).then(|| NotRun {
+        said: format!("Attacks not run on {models}"),
+        attacks,
+        then: "Nothing in this report says what they would find. Why they were not run, and what each would cost, stands in report.html below the tables of attacks.",
+    })
+}
+
 /// Attacks that gave no result anywhere, and those that gave one on some models only. Failed ones are named elsewhere.
 fn attacks(report: &Report) -> Vec<String> {
     let (some, _) = possible(report);
     let mut out = Vec::new();
-    let never: Vec<String> = never_run(report)
-        .iter()
-        .filter_map(|a| a.facts().does.map(str::to_owned))
-        .collect();
-    if !never.is_empty() {
-        let models = if report.models.len() == 1 {
-            "the model"
-        } else {
-            "any model"
-        };
-        out.push(format!(
-            "Attacks not run on {models}: {}. Nothing in this report says what they would find. Why they were not run, and what each would cost, stands below the tables of attacks.",
-            // Some of them have commas of their own.
-            never.join("; ")
-        ));
-    }
+    out.extend(not_run(report).map(|n| n.line()));
     // Models with the same gaps share a sentence.
     let mut gaps: Vec<(Vec<String>, Vec<String>)> = Vec::new();
     for model in report.models.iter().filter(|m| m.attacks_run() > 0) {
@@ -181,7 +210,14 @@ pub fn trainings(report: &Report) -> String {
     let repeated = |m: &ModelReport| report.repeated.iter().any(|r| r.base == m.base());
     let attacked = || report.models.iter().filter(|m| m.attacks_run() > 0);
     if !attacked().any(&repeated) {
-        return "Other trainings: one training of each model was audited. The intervals cover the choice of images, and not what another training with another seed would give.".into();
+        // Repeated trainings are left out of a comparison, which may have been audited.
+        let one = match report.run.get("compared").is_some() {
+            true => "one training of each model is compared here",
+            false => "one training of each model was audited",
+        };
+        return format!(
+            "Other trainings: {one}. The intervals cover the choice of images, and not what another training with another seed would give."
+        );
     }
     let once: Vec<String> = attacked()
         .filter(|m| !repeated(m))
@@ -210,6 +246,25 @@ pub fn trainings(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::report::AttackResult;
+
+    /// Where copies were counted the page has their number: it is not said that nobody looked.
+    #[test]
+    fn copies_that_were_counted_were_looked_for() {
+        let mut report: Report =
+            serde_json::from_str(r#"{"schema": 1, "models": [{"name": "m"}]}"#).expect("a report");
+        let extraction = |report: &Report| {
+            let mut all = not_tested(report).into_iter();
+            all.find(|item| item.starts_with("Extraction: "))
+                .expect("said")
+        };
+        assert!(extraction(&report).contains("no training image was looked for"));
+        report.models[0].copying.push(Default::default());
+        let said = extraction(&report);
+        assert!(
+            said.contains("copies were counted") && said.contains("dualmd extract"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn a_kind_of_attack_that_failed_is_not_one_that_was_not_run() {

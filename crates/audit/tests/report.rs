@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod common;
 
+use dualmd_audit::report::Released;
 use dualmd_audit::{Finding, Report, build, read_scores, roc_table, write};
 use serde_json::{Value, json};
 
@@ -117,6 +118,18 @@ fn the_verdict_says_what_the_numbers_say() {
         text_of(&report, "student")
     );
     assert!(text_of(&report, "kd").contains("PIAN failed and says nothing."));
+}
+
+/// The attacks that were not run are one sentence in `report.json`, and a list on the page.
+#[test]
+fn attacks_that_were_not_run_are_a_list_on_the_page() {
+    let (dir, report) = fixture();
+    let not_run = dualmd_audit::not_run(&report).expect("some were not run");
+    assert_eq!(not_run.line(), report.verdict.not_tested[0]);
+    assert!(not_run.attacks.len() > 10, "{:?}", not_run.attacks);
+    let page = page_of(dir.path(), &report);
+    assert!(page.contains("<li>fluctuation under crops (PFAMI)</li>"));
+    assert!(!page.contains("(PFAMI);"));
 }
 
 #[test]
@@ -689,6 +702,121 @@ fn a_comparison_with_a_void_audit_is_void() {
     }
 }
 
+/// A comparison says of each audit when, by whom and how it was made, and keeps what all plans say alike.
+#[test]
+fn a_comparison_says_whence_its_audits_are() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for (i, dir) in dirs.iter().enumerate() {
+        common::run_folder(dir.path());
+        let path = dir.path().join("plan.json");
+        let mut plan = read_json(&path);
+        plan["created"] = format!("2026-11-2{i}T05:09:00Z").into();
+        plan["auditor"] = "A. Auditor".into();
+        plan["versions"]["commit"] = format!("commit-{i}").into();
+        plan["data"]["source"] =
+            format!("members photos/seen{i}, non-members photos/unseen").into();
+        std::fs::write(&path, plan.to_string()).expect("written");
+    }
+    let named = [0, 1].map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+    let made = json!({"created": "2026-12-01T10:00:00Z", "auditor": "C. Comparer"});
+    let made = made.as_object().expect("an object").clone();
+    let report = dualmd_audit::compare(&named, made).expect("compared");
+    let audits = dualmd_audit::facts::compared(&report);
+    assert_eq!(
+        audits[1].created.as_deref(),
+        Some("21 November 2026, 05:09 UTC")
+    );
+    assert_eq!(audits[1].commit.as_deref(), Some("commit-1"));
+    assert_eq!(
+        audits[0].command.as_deref(),
+        Some("dualmd run --preset demo --out runs/demo")
+    );
+    // The sources differ, the rest of what is known of the images does not.
+    assert_eq!(report.run["data"]["members"], 64);
+    assert_eq!(report.run["data"]["source"], Value::Null);
+    let out = tempfile::tempdir().expect("temp dir");
+    let text = plain(&page_of(out.path(), &report));
+    for part in [
+        "put together 1 December 2026, 10:00 UTC",
+        "All numbers come from the files of the audits that were put together: scores/*.csv in the folder of each",
+        "Put together by C. Comparer",
+        "audit-1 21 November 2026, 05:09 UTC A. Auditor 0.1.0 commit-1 members photos/seen1, non-members photos/unseen dualmd run --preset demo",
+        "By whom: A. Auditor. When: 20 November 2026, 05:09 UTC (audit-0); 21 November 2026, 05:09 UTC (audit-1).",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    let folder = dirs[0].path().display().to_string();
+    let away = serde_json::to_string(&report.without_images()).expect("json");
+    assert!(
+        !away.contains(&folder) && !away.contains("photos/") && away.contains("commit-1"),
+        "{away}"
+    );
+}
+
+/// In a comparison, too, the weights of a pair are those of its own audit's teachers; what is left out is named.
+#[test]
+fn a_pair_that_is_compared_keeps_its_teachers() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for dir in &dirs {
+        common::run_folder(dir.path());
+        common::extras(dir.path());
+    }
+    let single = build(dirs[0].path()).expect("build");
+    let named = [0, 1].map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+    let report = dualmd_audit::compare(&named, serde_json::Map::new()).expect("compared");
+    let weights = |report: &Report, model: &str| {
+        let mut lines = report.verdict.releases.iter();
+        let line = lines.find(|l| l.model == model && l.what == Released::Weights);
+        line.expect("a line").clone()
+    };
+    let alone = weights(&single, "dualmd");
+    let teacher = alone.strongest.expect("its teachers were attacked").model;
+    for i in [0, 1] {
+        let line = weights(&report, &format!("audit-{i} dualmd"));
+        assert_eq!(line.advice, alone.advice);
+        let strongest = line.strongest.expect("its teachers were attacked");
+        assert_eq!(strongest.model, format!("audit-{i}-{teacher}"));
+    }
+    // Nobody is told to publish a teacher.
+    let mut lines = report.verdict.releases.iter();
+    assert!(lines.all(|l| !l.model.contains("teacher")));
+    let not_tested = report.verdict.not_tested.join("\n");
+    assert!(
+        not_tested.contains("one training of each model is compared here"),
+        "{not_tested}"
+    );
+    let missing = report.missing.join("\n");
+    assert!(
+        missing.contains("audit-1: left out of this comparison, and in the report of that audit: baseline.s1 and baseline.s2"),
+        "{missing}"
+    );
+}
+
+/// The head of a page calls folders by their own names; the settings have the whole way.
+#[test]
+fn the_head_has_the_folders_own_names() {
+    let (dir, _) = fixture();
+    let path = dir.path().join("plan.json");
+    let mut plan = read_json(&path);
+    plan["data"]["source"] =
+        "members /srv/a/long/way/seen, non-members /srv/a/long/way/unseen".into();
+    std::fs::write(&path, plan.to_string()).expect("written");
+    let report = build(dir.path()).expect("build");
+    let text = plain(&page_of(dir.path(), &report));
+    let (head, rest) = text.split_once("Can someone").expect("the question");
+    assert!(
+        head.contains("members seen, non-members unseen at 16×16 pixels"),
+        "{head}"
+    );
+    let whole = "members /srv/a/long/way/seen, non-members /srv/a/long/way/unseen";
+    assert!(rest.contains(whole), "{rest}");
+    let away = plain(&page_of(dir.path(), &report.without_images()));
+    assert!(
+        !away.contains("/srv") && !away.contains("members seen"),
+        "{away}"
+    );
+}
+
 /// The strongest attack on a model at one threshold: whom it calls a training image, and whom it does not.
 #[test]
 fn calls_are_counted_four_ways() {
@@ -1040,7 +1168,7 @@ fn who_audited_which_weights() {
         "Auditor A. Auditor, for the hospital",
         &"0a".repeat(32),
         "no weights of its own",
-        "By whom: A. Auditor, for the hospital. When: 2026-11-24T05:09:12Z. Hashes of the weights: recorded for 1 of 7 models.",
+        "By whom: A. Auditor, for the hospital. When: 24 November 2026, 05:09 UTC. Hashes of the weights: recorded for 1 of 7 models.",
     ] {
         assert!(text.contains(part), "`{part}` is missing");
     }
@@ -1048,7 +1176,7 @@ fn who_audited_which_weights() {
     let text = plain(&page_of(dir.path(), &report));
     assert!(text.contains("Auditor not recorded"));
     assert!(text.contains(
-        "By whom: not recorded. When: 2026-11-24T05:09:12Z. Hashes of the weights: not recorded."
+        "By whom: not recorded. When: 24 November 2026, 05:09 UTC. Hashes of the weights: not recorded."
     ));
 }
 

@@ -182,12 +182,14 @@ impl Measured {
             out.push(line("coverage", found.coverage, String::new()));
         }
         if let Some(found) = &images.gap {
-            let p = found.p_value.map(|p| format!("p = {p:.3}"));
+            let p = found
+                .p_value
+                .map(|p| format!("; p = {p:.3}, by kernel distances"));
             let p = p.unwrap_or_default();
             out.push(line(
                 "gap to members",
                 found.gap,
-                format!("below 0: nearer to members; {p}"),
+                format!("below 0: nearer to members{p}"),
             ));
         }
         out

@@ -3,14 +3,18 @@
 use serde_json::Value;
 
 use crate::markdown::{code, table, text};
-use crate::{called, corrected, found, of_name, said, strongest, version, whom};
+use crate::{called, corrected, found, of_name, said, strongest, whom};
 use dualmd_audit::conclusion::{can_tell, copies_in_words, set_looks, told_apart};
-use dualmd_audit::facts::{HOLDS, date, plan, run_name};
+use dualmd_audit::facts::{Compared, HOLDS, compared, date, made_by, plan, run_name};
 use dualmd_audit::format::{grouped, interval, list, p_value, percent_interval, rate, significant};
 use dualmd_audit::release;
 use dualmd_audit::report::{AttackResult, Report};
+use dualmd_audit::{NotRun, not_run};
 
 const NOT_RECORDED: &str = "not recorded";
+
+/// A question that the annex of every report answers.
+const GUARANTEE: &str = "A formal guarantee (differential privacy)";
 
 /// The questions of part B.
 const CONTROLLER: [&str; 10] = [
@@ -35,12 +39,12 @@ pub fn annex(report: &Report) -> String {
     let mut out = format!(
         "# Annex: membership-inference audit of {}\n\nFor the file of a data-protection impact assessment (Article 35 GDPR). Part A was written by dualmd {} from the audit's `report.json`. Part B is the controller's. This is not legal advice, and no entry of it says that a model is anonymous.\n\n",
         text(&run_name(report)),
-        text(&version(report))
+        env!("CARGO_PKG_VERSION")
     );
     out.push_str("Membership inference asks whether an image that somebody already holds was used to train a model. If it was, they know what being in that training set says about the person on it.\n\n");
     if let Some(reason) = &report.verdict.void {
         out.push_str(&format!(
-            "**This audit is void. No number of it belongs into the file.** {}\n\n",
+            "**This audit is void. No result of it belongs in the file.** {}\n\n",
             text(reason)
         ));
     }
@@ -71,7 +75,15 @@ pub fn annex(report: &Report) -> String {
 /// An entry of the plan as text of Markdown.
 fn entry(report: &Report, pointer: &str) -> String {
     let value = plan(report, pointer).filter(|v| !v.trim().is_empty());
-    value.map_or_else(|| NOT_RECORDED.to_owned(), |v| text(&v))
+    value.map_or_else(|| unknown(report).to_owned(), |v| text(&v))
+}
+
+/// In place of an entry that is not there: a comparison has what all its audits say alike.
+fn unknown(report: &Report) -> &'static str {
+    match report.run.get("compared").is_some() {
+        true => "not recorded, or not the same in all audits",
+        false => NOT_RECORDED,
+    }
 }
 
 fn coded(value: Option<&str>) -> String {
@@ -92,12 +104,20 @@ fn pairs(rows: Vec<(&str, String)>) -> String {
 }
 
 fn audit(report: &Report) -> String {
+    let audits = compared(report);
+    let (when, by_whom) = match audits.is_empty() {
+        true => ("When was it audited?", "By whom?"),
+        false => (
+            "When were the audits put together?",
+            "Who put them together?",
+        ),
+    };
     let created =
         plan(report, "/created").map_or_else(|| NOT_RECORDED.to_owned(), |d| text(&date(&d)));
     let seed = report.run.get("seed").filter(|s| s.is_number());
     let mut out = pairs(vec![
-        ("When was it audited?", created),
-        ("By whom?", entry(report, "/auditor")),
+        (when, created),
+        (by_whom, entry(report, "/auditor")),
         (
             "With which program?",
             format!(
@@ -113,7 +133,7 @@ fn audit(report: &Report) -> String {
         ("With which command?", coded(raw(report, "/command"))),
         (
             "With which seed?",
-            seed.map_or_else(|| NOT_RECORDED.to_owned(), Value::to_string),
+            seed.map_or_else(|| unknown(report).to_owned(), Value::to_string),
         ),
         (
             "On which machine?",
@@ -124,20 +144,55 @@ fn audit(report: &Report) -> String {
             ),
         ),
     ]);
+    if !audits.is_empty() {
+        out.push_str(&put_together(&audits));
+    }
     out.push_str("\nThe models:\n\n");
     let rows = report.models.iter().map(|m| {
-        let defense = match m.defense.is_unknown() {
-            true => "not known".to_owned(),
-            false => text(m.defense.as_str()),
+        let known = m.is_teacher() || m.defense.defense().is_some();
+        let made = match (known, m.defense.is_unknown()) {
+            (true, _) => made_by(m).to_owned(),
+            (false, true) => "not known".to_owned(),
+            (false, false) => text(m.defense.as_str()),
         };
         let weights = match &m.weights_blake3 {
             None if m.is_pair() => "those of its two teachers".to_owned(),
             hash => coded(hash.as_deref()),
         };
-        vec![text(&called(m)), defense, weights]
+        vec![text(&called(m)), made, weights]
     });
-    out.push_str(&table(&["model", "defence", "weights (BLAKE3)"], rows));
+    out.push_str(&table(
+        &["model", "how it was made", "weights (BLAKE3)"],
+        rows,
+    ));
     out
+}
+
+/// The audits of a comparison, each as its own plan has it.
+fn put_together(audits: &[Compared]) -> String {
+    let or_unknown = |value: &Option<String>| match value {
+        Some(value) => text(value),
+        None => NOT_RECORDED.to_owned(),
+    };
+    let rows = audits.iter().map(|a| {
+        vec![
+            text(&a.name),
+            or_unknown(&a.created),
+            or_unknown(&a.auditor),
+            or_unknown(&a.dualmd),
+            coded(a.commit.as_deref()),
+            or_unknown(&a.source),
+            coded(a.command.as_deref()),
+        ]
+    });
+    let head = [
+        "audit", "when", "by whom", "dualmd", "commit", "images", "command",
+    ];
+    format!(
+        "\nThis report puts {} audits of the same images together:\n\n{}",
+        audits.len(),
+        table(&head, rows)
+    )
 }
 
 fn images(report: &Report) -> String {
@@ -152,7 +207,7 @@ fn images(report: &Report) -> String {
             grouped(g.member_groups as i64),
             grouped(g.nonmember_groups as i64)
         ),
-        None => "not recorded: images were counted and not persons, but for a few near-duplicates at most"
+        None => "not recorded: images were counted, and not persons. A few near-duplicates at most count as one"
             .to_owned(),
     };
     let blind = match &report.controls.blind_baseline {
@@ -181,7 +236,10 @@ fn images(report: &Report) -> String {
     let null = match &report.controls.null {
         None => "not tested".to_owned(),
         Some(n) if n.passed => "yes".to_owned(),
-        Some(n) => format!("no (mean AUC {})", rate(n.auc)),
+        Some(n) => format!(
+            "no: it finds something that is not there (mean AUC {}), so its numbers cannot be relied on",
+            rate(n.auc)
+        ),
     };
     pairs(vec![
         ("Source", entry(report, "/data/source")),
@@ -207,7 +265,10 @@ fn images(report: &Report) -> String {
             "Do the two sets differ in something else than membership?",
             blind,
         ),
-        ("Is the audit at chance with labels drawn anew?", null),
+        (
+            "With membership drawn by lot, does the audit find nothing?",
+            null,
+        ),
     ])
 }
 
@@ -251,8 +312,12 @@ fn attackers(report: &Report) -> String {
         "besides: a model of their own, trained on other images".to_owned(),
         ran(&|r: &AttackResult| r.shadow.is_some()),
     ]);
-    let mut out = String::from(
-        "In every case the attacker must already hold the picture. Whether pictures can be had out of a model by somebody who does not hold them was not tested, but for copies among generated images.\n\n",
+    let copies = match report.models.iter().any(|m| !m.copying.is_empty()) {
+        true => ", but for copies among generated images",
+        false => "",
+    };
+    let mut out = format!(
+        "In every case the attacker must already hold the picture. Whether somebody who does not hold pictures can get them out of a model was not tested here{copies}.\n\n"
     );
     out.push_str(&table(
         &["the attacker must have", "attacks that were run"],
@@ -311,7 +376,7 @@ fn results(report: &Report) -> String {
         ],
         rows,
     ));
-    out.push_str("\nAUC: the chance that a random training image scores above a random unseen one; 0.5 is guessing, 1 certainty. The intervals are widened for the number of attacks.\n");
+    out.push_str("\nAUC: the chance that a random training image scores above a random unseen one; 0.5 is guessing, 1 certainty. The intervals are widened for the number of attacks. A false alarm is an unseen image that an attack takes for a training image.\n");
     out.push_str(&released(report));
     out.push_str(&further(report));
     out
@@ -338,7 +403,7 @@ fn released(report: &Report) -> String {
         ]
     });
     format!(
-        "\nWhat each thing that could be given out gives away, and the program's advice by its rules of thumb. Found at 1 false alarm in 100 where no other rate is named:\n\n{}",
+        "\nWhat each thing that could be given out gives away, and the program's advice by its rules of thumb. Members are counted at 1 false alarm in 100 where no other rate is named. No advice makes a model safe:\n\n{}",
         table(
             &[
                 "model",
@@ -363,11 +428,14 @@ fn further(report: &Report) -> String {
             let answer = match told.is_empty() {
                 true => {
                     let able = sets.tests.iter().filter(|t| can_tell(t, looks)).count();
-                    let unable = match sets.tests.len() - able {
-                        0 => String::new(),
-                        n => format!("; {n} more had too few permutations to tell"),
-                    };
-                    format!("{name}: not seen, by {able} tests{unable}")
+                    let few = "with too few random divisions to tell";
+                    match (able, sets.tests.len() - able) {
+                        (0, n) => format!("{name}: not known: {} {few}", tests(n)),
+                        (able, 0) => format!("{name}: not seen, by {}", tests(able)),
+                        (able, n) => {
+                            format!("{name}: not seen, by {}; {n} more {few}", tests(able))
+                        }
+                    }
                 }
                 false => {
                     let tests: Vec<String> = told
@@ -392,7 +460,7 @@ fn further(report: &Report) -> String {
             rows.push((
                 "Copies among generated images",
                 format!(
-                    "{name}, by {}: {} (95 % interval of the former share {} %)",
+                    "{name}, by {}: {} (95 % interval of the first share {} %)",
                     text(&c.features),
                     copies_in_words(c),
                     percent_interval(c.control.members.share_ci)
@@ -416,15 +484,30 @@ fn further(report: &Report) -> String {
                 .delta
                 .map_or_else(|| NOT_RECORDED.to_owned(), |d| d.to_string());
             rows.push((
-                "A formal guarantee (differential privacy)",
+                GUARANTEE,
                 format!("{name}: ε at most {} at δ = {delta}", significant(epsilon)),
             ));
         }
     }
-    match rows.is_empty() {
-        true => String::new(),
-        false => format!("\nFurther:\n\n{}", pairs(rows)),
+    if !rows.iter().any(|row| row.0 == GUARANTEE) {
+        rows.push((GUARANTEE, "none is recorded of any model".to_owned()));
     }
+    format!("\nFurther:\n\n{}", pairs(rows))
+}
+
+/// "1 test", "3 tests".
+fn tests(n: usize) -> String {
+    format!("{n} test{}", if n == 1 { "" } else { "s" })
+}
+
+/// Attacks that were not run, as an item of a list that has a list of its own.
+fn listed(not_run: &NotRun) -> String {
+    let mut out = format!("{}:\n\n", text(&not_run.said));
+    for attack in &not_run.attacks {
+        out.push_str(&format!("  - {}\n", text(attack)));
+    }
+    out.push_str(&format!("\n  {}", text(not_run.then)));
+    out
 }
 
 fn limits(report: &Report) -> String {
@@ -434,16 +517,21 @@ fn limits(report: &Report) -> String {
         if !items.is_empty() {
             out.push_str(&format!("{title}:\n\n"));
             for item in items {
-                out.push_str(&format!("- {}\n", text(&item)));
+                out.push_str(&format!("- {item}\n"));
             }
             out.push('\n');
         }
     };
-    part("Not tested", verdict.not_tested.clone());
-    let luck = Some(verdict.false_alarms.clone()).filter(|f| !f.is_empty());
+    let not_run = not_run(report).map(|n| (n.line(), n));
+    let item = |item: &String| match &not_run {
+        Some((line, n)) if line == item => listed(n),
+        _ => text(item),
+    };
+    part("Not tested", verdict.not_tested.iter().map(item).collect());
+    let luck = Some(&verdict.false_alarms).filter(|f| !f.is_empty());
     part(
         "How often luck alone finds something",
-        luck.into_iter().collect(),
+        luck.map(|f| text(f)).into_iter().collect(),
     );
     let mut notes = report.warnings.clone();
     for model in &report.models {
@@ -458,9 +546,10 @@ fn limits(report: &Report) -> String {
             }
         }
     }
-    part("What a reader must know of these numbers", notes);
-    part("What was missing", report.missing.clone());
-    out.push_str("Successful tests are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55).\n");
+    let texts = |items: &[String]| items.iter().map(|i| text(i)).collect::<Vec<_>>();
+    part("What a reader must know of these numbers", texts(&notes));
+    part("What was missing", texts(&report.missing));
+    out.push_str("Tests that find no leak are evidence about these attacks only (EDPB Opinion 28/2024, paragraph 55).\n");
     if verdict.void.is_none() {
         out.push_str(&format!("\n{HOLDS}\n"));
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::markdown::{self, block, text};
 use crate::{called, corrected, found, of_name, said, strongest, version};
-use dualmd_audit::facts::{date, plan};
+use dualmd_audit::facts::{by_whom, plan, when};
 use dualmd_audit::format::{grouped, interval, rate};
 use dualmd_audit::release::{self, is_product};
 use dualmd_audit::report::{ModelReport, Released, Report};
@@ -150,9 +150,8 @@ fn draws_for_texts(report: &Report, model: &ModelReport) -> bool {
 
 fn section(report: &Report) -> String {
     let mut out = String::from("## Membership-inference audit\n\n");
-    let made = plan(report, "/created").map_or_else(String::new, |d| format!(" on {}", date(&d)));
-    let by = plan(report, "/auditor").filter(|a| !a.trim().is_empty());
-    let by = by.map_or_else(String::new, |a| format!(" by {}", text(&a)));
+    let made = when(report).map_or_else(String::new, |d| format!(" on {}", text(&d)));
+    let by = by_whom(report).map_or_else(String::new, |a| format!(" by {}", text(&a)));
     out.push_str(&format!(
         "Audited{made}{by} with dualmd {}. The question: can someone who already has a picture find out whether it was among the training images?\n\n",
         text(&version(report))

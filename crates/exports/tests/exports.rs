@@ -471,6 +471,7 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     report.run["data"]["members_blake3"] = "11".repeat(32).into();
     report.run["data"]["nonmembers_blake3"] = "22".repeat(32).into();
     report.run["versions"]["commit"] = "bb1034e".into();
+    report.run["versions"]["dualmd"] = "0.0.9".into();
     let mut verdicts = report.verdict.models.iter_mut();
     let pair = verdicts.find(|v| v.model == "dualmd").expect("the pair");
     (pair.finding, pair.conclusion) = (Finding::Chance, dualmd_audit::Conclusion::Nothing);
@@ -478,7 +479,16 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     for part in [
         "# Annex: membership-inference audit of demo\n",
         "| By whom? | A. Auditor, for the hospital |",
-        "| With which program? | dualmd 0.1.0, libtorch 2.13.0 |",
+        "| With which program? | dualmd 0.0.9, libtorch 2.13.0 |",
+        concat!(
+            "Part A was written by dualmd ",
+            env!("CARGO_PKG_VERSION"),
+            " from"
+        ),
+        "| With membership drawn by lot, does the audit find nothing? | yes |",
+        " | trained on all members, no defence | ",
+        "A false alarm is an unseen image that an attack takes for a training image.",
+        "| A formal guarantee (differential privacy) | ",
         "| Which commit of the program? | `bb1034e` |",
         &format!(
             "| Members, hash (BLAKE3 over content ids) | `{}` |",
@@ -491,7 +501,8 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
         "| the picture and the weights | ",
         "tells a training image from an unseen one",
         "Can the training images taken together be recognised?",
-        "- Attacks not run on any model",
+        "- Attacks not run on any model:\n\n  - ",
+        "\n  - fluctuation under crops (PFAMI)\n",
         "\nHow long this holds: the audit is about these weights and these images. Repeat it after another training,",
         "| Auditor |  |  |  |",
         "| Data-protection officer |  |  |  |",
@@ -537,6 +548,65 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     {
         assert_eq!(bars(pair[0]), bars(pair[1]), "{pair:?}");
     }
+}
+
+/// What was not looked for is not said to be tested, and tests that could not tell are not said to have seen nothing.
+#[test]
+fn the_annex_tells_not_seen_from_not_known() {
+    let mut report = fixture();
+    for model in &mut report.models {
+        model.copying.clear();
+        for test in model.sets.iter_mut().flat_map(|s| &mut s.tests) {
+            (test.p_value, test.permutations) = (0.5, 9);
+        }
+    }
+    let few = "with too few random divisions to tell";
+    report.models[0].defense = "own-recipe".into();
+    let text = annex(&report);
+    assert!(text.contains(" | own-recipe | "), "{text}");
+    assert!(text.contains("get them out of a model was not tested here.\n"));
+    assert!(text.contains(&format!(" {few} |")) && text.contains(": not known: "));
+    assert!(!text.contains(": not seen, by"), "{text}");
+    let mut models = report.models.iter_mut();
+    let sets = models.find_map(|m| m.sets.as_mut()).expect("tests");
+    sets.tests[0].permutations = 999_999;
+    let more = sets.tests.len() - 1;
+    let wanted = match more {
+        0 => ": not seen, by 1 test |".to_owned(),
+        n => format!(": not seen, by 1 test; {n} more {few} |"),
+    };
+    let text = annex(&report);
+    assert!(text.contains(&wanted), "{wanted} is missing in\n{text}");
+}
+
+/// Of a comparison the annex has each audit's date, auditor and command, and does not take whoever compared for whoever audited.
+#[test]
+fn the_annex_of_a_comparison_names_each_audit() {
+    let mut report = fixture();
+    report.run["compared"] = json!([
+        {"name": "before", "created": "2026-11-20T05:09:00Z", "auditor": "A. First", "command": "dualmd audit a",
+            "versions": {"dualmd": "0.1.0", "commit": "ab12"}, "data": {"source": "members x, non-members y"}},
+        {"name": "after", "created": "2026-11-21T05:09:00Z", "auditor": "B. Second"},
+    ]);
+    report.run["auditor"] = "C. Third".into();
+    report.run["seed"] = Value::Null;
+    let text = annex(&report);
+    for part in [
+        "| When were the audits put together? | 24 November 2026, 05:09 UTC |",
+        "| Who put them together? | C. Third |",
+        "| With which seed? | not recorded, or not the same in all audits |",
+        "This report puts 2 audits of the same images together:",
+        "| before | 20 November 2026, 05:09 UTC | A. First | 0.1.0 | `ab12` | members x, non-members y | `dualmd audit a` |",
+        "| after | 21 November 2026, 05:09 UTC | B. Second | not recorded | not recorded | not recorded | not recorded |",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    assert!(!text.contains("When was it audited?"));
+    let card = model_card(&report);
+    assert!(
+        card.contains("by A. First (before); B. Second (after) with dualmd"),
+        "{card}"
+    );
 }
 
 fn read(path: &Path) -> String {

@@ -20,7 +20,7 @@ pub use folder::{
     Building, check_folder, create_folder, create_private_folder, free_bytes, remove_folder, sweep,
 };
 pub use lock::Lock;
-pub use name::{Shown, shown};
+pub use name::{Shown, grouped, shown};
 pub use panics::quietly;
 pub use read::{Limited, limit, limited, list, open, read, read_text};
 pub use write::{check_target, scratch, write, write_private, write_with};

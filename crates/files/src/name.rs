@@ -27,10 +27,32 @@ impl Display for Shown<'_> {
     }
 }
 
+/// A whole number as it stands in a message, in groups of three digits: 35746307 as `35,746,307`.
+#[must_use]
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{grouped, shown};
     use std::path::Path;
+
+    #[test]
+    fn numbers_stand_in_groups_of_three() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(35_746_307), "35,746,307");
+    }
 
     #[test]
     fn nothing_reaches_the_terminal_but_letters() {

@@ -134,6 +134,28 @@ impl Sums {
     }
 }
 
+/// What each of 2n real images adds, with its sign, to the kernel distance of the generated images to n of them less that to the other n.
+///
+/// With W the sum of k over ordered pairs within a side, A that of an image's mean kernel with the generated ones over the side, and G what
+/// the generated images have among themselves, MMD^2 = G + W / (n (n - 1)) - 2 A / n. Let R_i be the sum of k of image i with all other real
+/// ones: that over the first side less that over the second is W_1 - W_2, since the pairs across are in both. So the difference is
+///
+/// ```text
+/// sum over the first side of v - sum over the second of v,   v_i = R_i / (n (n - 1)) - 2 A_i / n
+/// ```
+///
+/// and the v_i do not depend on which side an image is on.
+pub(crate) fn shares(generated: &Features, real: &Features) -> Vec<f64> {
+    let n = (real.count() / 2) as f64;
+    let drawn = generated.count() as f64;
+    let (within, _) = row_sums(real, real, true);
+    let (across, _) = row_sums(real, generated, false);
+    let images = within.iter().zip(&across);
+    images
+        .map(|(within, across)| within / (n * (n - 1.0)) - 2.0 * across / (drawn * n))
+        .collect()
+}
+
 /// Sums of the kernel over the rows of `b` for each row of `a`, and the other way round; without the pairs (i, i) when
 /// both are the same table. Blocks of rows, so that no N x N matrix is made.
 fn row_sums(a: &Features, b: &Features, same: bool) -> (Vec<f64>, Vec<f64>) {
@@ -178,6 +200,25 @@ mod tests {
         let (mean, sd) =
             over_subsets(&of(&[1.0, 2.0]), &of(&[0.0, 3.0]), draws.into_iter()).unwrap();
         assert_eq!((mean, sd), (mmd2, 0.0));
+    }
+
+    /// However the real images are divided, the sums are the difference of the two distances.
+    #[test]
+    fn shares_sum_to_the_difference_of_two_distances() {
+        let (generated, real) = (gaussian(7, 3, 0.3, 1.0, 1), gaussian(10, 3, 0.0, 1.0, 2));
+        let own = shares(&generated, &real);
+        for first in [[0, 1, 2, 3, 4], [9, 1, 4, 6, 2]] {
+            let second: Vec<usize> = (0..10).filter(|i| !first.contains(i)).collect();
+            let distance = |side: &[usize]| {
+                Sums::of(&generated, &real.select(side).unwrap())
+                    .estimate()
+                    .0
+            };
+            let wanted = distance(&first) - distance(&second);
+            let sum = |side: &[usize]| side.iter().map(|&i| own[i]).sum::<f64>();
+            let found = sum(&first) - sum(&second);
+            assert!((found - wanted).abs() < 1e-9, "{found} {wanted}");
+        }
     }
 
     #[test]

@@ -224,8 +224,14 @@ pub struct MemorisationGap {
     pub gap: f64,
     /// Real images on either side.
     pub n: usize,
-    /// Share of relabellings of the real images with a gap at least as low, the true labels counted as one of them;
-    /// null when none were asked for.
+    /// The same of kernel distances (KID), by which the test is made; null when none was asked for, and in files of earlier versions.
+    pub kernel_gap: Option<f64>,
+    /// Real images on either side that the test looked at: fewer than `n` where there are many.
+    pub tested: Option<usize>,
+    /// Relabellings of these images.
+    pub relabellings: Option<usize>,
+    /// Share of relabellings with a `kernel_gap` at least as low, the true labels counted as one of them; null when none were asked for.
+    /// In files of earlier versions, which have no `kernel_gap`, of 99 relabellings with a `gap` at least as low.
     pub p_value: Option<f64>,
 }
 

@@ -56,6 +56,11 @@ pub fn compared(evidence: &Evidence) -> Vec<String> {
     found
 }
 
+/// Has the model a method's name?
+pub fn is_method(model: &str) -> bool {
+    METHODS.iter().any(|(name, _)| *name == model)
+}
+
 /// Place of a model among the methods of a table: the known ones first.
 pub fn rank(model: &str) -> usize {
     let known = METHODS.iter().position(|(name, _)| *name == model);

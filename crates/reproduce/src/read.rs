@@ -196,17 +196,15 @@ impl Set {
         out
     }
 
-    /// The undefended model that the others are compared with: the one of that name, else the first.
+    /// The undefended model that the others are compared with: the one of that name, else the first whose name is of no other method. Weight
+    /// decay and the like are trained without a defence, too.
     pub fn baseline(&self) -> Option<&Model> {
         let models = self.models();
-        let mut undefended = models.into_iter().filter(|m| m.defense.is(Defense::None));
-        let first = undefended.next()?;
-        match first.name == names::BASELINE {
-            true => Some(first),
-            false => undefended
-                .find(|m| m.name == names::BASELINE)
-                .or(Some(first)),
-        }
+        let mut undefended = models.iter().filter(|m| m.defense.is(Defense::None));
+        let named = undefended.clone().find(|m| m.name == names::BASELINE);
+        named
+            .or_else(|| undefended.find(|m| !names::is_method(&m.name)))
+            .copied()
     }
 
     /// The undefended model at several numbers of steps, (name, steps), few steps first. A model without a defence that was trained

@@ -225,6 +225,33 @@ fn weight_decay_is_no_number_of_steps() {
     said(&student, &["| 0.580 (0.560-0.600) | 0.800 | 4.00"]);
 }
 
+/// Where the undefended model is not made yet, one that was trained with weight decay is not taken for it; one of any other name is.
+#[test]
+fn weight_decay_is_not_the_undefended_model() {
+    let dir = tempfile::tempdir().unwrap();
+    report(dir.path(), 0.0);
+    let path = dir.path().join("report.json");
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let models = value["models"].as_array_mut().unwrap();
+    models.retain(|m| !m["name"].as_str().unwrap().starts_with("baseline"));
+    models.insert(0, model("weight-decay none 1600 3.9 pia=0.1 sima=0.1", 0.0));
+    let of = |value: &Value| {
+        std::fs::write(&path, value.to_string()).unwrap();
+        let runs = vec![read(0, dir.path()).unwrap()];
+        Set { runs, ..set(&[]) }
+    };
+    let toy = of(&value);
+    assert!(toy.baseline().is_none() && toy.undefended().is_empty());
+    let (table, facts) = frontier::build(&alone(toy.clone())).unwrap();
+    row(&table, "toy | Weight decay");
+    assert!(facts.iter().all(|f| !f.contains("undefended")), "{facts:?}");
+    let (plot, _) = frontier::drawings(&toy, &alone(toy.clone())).unwrap();
+    said(&plot, &["Weight decay"]);
+    let models = value["models"].as_array_mut().unwrap();
+    models.push(model("plain none 1600 3.9 pia=0.1 sima=0.1", 0.0));
+    assert_eq!(of(&value).baseline().unwrap().name, "plain");
+}
+
 /// The row `raw` is the student's in every seed but for SecMI, which is 0.1 higher.
 #[test]
 fn a_choice_that_matters_is_told_from_the_default() {

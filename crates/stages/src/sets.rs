@@ -221,21 +221,30 @@ fn inferred(
     Some((Some(test), inference))
 }
 
+/// Relabellings of the Fréchet distances in files of earlier versions.
+const BY_FRECHET: usize = 99;
+
 fn generated(utility: Utility) -> Option<SetTest> {
     let images = utility.images?;
     let gap = images.gap?;
+    let p_value = gap.p_value?;
+    let (distance, found) = match gap.kernel_gap {
+        Some(found) => ("kernel distance (KID)", found),
+        None => ("Fréchet distance", gap.gap),
+    };
+    let tested = gap.tested.unwrap_or(gap.n);
     Some(SetTest {
         name: "generated-gap".into(),
         title: "Generated images: nearer to members than to non-members?".into(),
         what: format!(
-            "Fréchet distance to non-members less that to as many members, features {}",
+            "{distance} to non-members less that to as many members, features {}",
             images.features
         ),
-        members: gap.n,
-        nonmembers: gap.n,
-        statistic: -gap.gap,
-        p_value: gap.p_value?,
-        permutations: super::utility::RELABELLINGS,
+        members: tested,
+        nonmembers: tested,
+        statistic: -found,
+        p_value,
+        permutations: gap.relabellings.unwrap_or(BY_FRECHET),
     })
 }
 
@@ -336,6 +345,41 @@ mod tests {
         }
         let few = [vec![vec![0.0]; 5], vec![vec![0.0]; 50]];
         assert!(inferred(&few, attacks(), Some(&sound), 1).is_none());
+    }
+
+    /// The test says by which distance it was made and of how many relabellings; files of earlier versions have neither.
+    #[test]
+    fn the_test_of_generated_images_says_what_it_is_of() {
+        let test = |gap: serde_json::Value| {
+            let file =
+                serde_json::json!({"features": "toy-2", "n_generated": 9, "n_real": 9, "gap": gap});
+            generated(serde_json::from_value(file).unwrap())
+        };
+        let new = test(
+            serde_json::json!({"to_members": 1.0, "to_nonmembers": 3.0, "gap": -2.0, "n": 50,
+            "kernel_gap": -0.5, "tested": 40, "relabellings": 999, "p_value": 0.001}),
+        )
+        .unwrap();
+        assert_eq!(
+            (new.members, new.permutations, new.statistic),
+            (40, 999, 0.5)
+        );
+        assert!(
+            new.what
+                .starts_with("kernel distance (KID) to non-members less"),
+            "{}",
+            new.what
+        );
+        let old = test(
+            serde_json::json!({"to_members": 1.0, "to_nonmembers": 3.0, "gap": -2.0, "n": 50, "p_value": 0.01}),
+        );
+        let old = old.unwrap();
+        assert_eq!(
+            (old.members, old.permutations, old.statistic),
+            (50, 99, 2.0)
+        );
+        assert!(old.what.starts_with("Fréchet distance"), "{}", old.what);
+        assert!(test(serde_json::json!({"gap": -2.0, "n": 50})).is_none());
     }
 
     #[test]

@@ -28,7 +28,7 @@ const NEIGHBOURS: [usize; 2] = [3, 5];
 /// Columns of the features that FID is of.
 const FID_DIM: usize = 2048;
 /// Relabellings of the gap between members and others.
-pub const RELABELLINGS: usize = 99;
+const RELABELLINGS: usize = 999;
 /// Variable that names the weights of EfficientNet-Lite0.
 pub const WEIGHTS: &str = "DUALMD_EFFLITE0";
 

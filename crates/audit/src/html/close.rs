@@ -75,7 +75,7 @@ pub fn controls(report: &Report) -> Markup {
 }
 
 /// The vocabulary and the rules of decision.
-pub fn how_to_read() -> Markup {
+pub fn how_to_read(report: &Report) -> Markup {
     let terms = [
         (
             "member",
@@ -142,7 +142,11 @@ pub fn how_to_read() -> Markup {
         section #reading {
             h2 { "How to read this" }
             dl.terms { @for (id, term, text) in terms { dt id={ "term-" (id) } { (term) } dd { (text) } } }
-            p { "All numbers come from the files beside this page: " code { "scores/*.csv" } " (one score per image and attack), " code { "findings.csv" } " and " code { "report.json" } " (all digits). " code { "dualmd report" } " rebuilds the page from them." }
+            @if report.run.get("compared").is_some() {
+                p { "All numbers come from the files of the audits that were put together: " code { "scores/*.csv" } " in the folder of each (one score per image and attack). " code { "findings.csv" } " and " code { "report.json" } " beside this page have all digits. The command in the settings makes the page again." }
+            } @else {
+                p { "All numbers come from the files beside this page: " code { "scores/*.csv" } " (one score per image and attack), " code { "findings.csv" } " and " code { "report.json" } " (all digits). " code { "dualmd report" } " rebuilds the page from them." }
+            }
         }
     }
 }

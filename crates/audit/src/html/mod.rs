@@ -81,7 +81,7 @@ pub fn page(report: &Report) -> String {
         ("compat", "Public codes", result(evidence::compat_section)),
         ("settings", "Settings", settings::section(report)),
         ("edpb", "EDPB", close::edpb(report)),
-        ("reading", "How to read this", close::how_to_read()),
+        ("reading", "How to read this", close::how_to_read(report)),
         ("references", "References", close::references()),
         ("hashes", "Hashes", settings::hashes(report)),
     ]

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::facts::plan;
+use crate::facts::{Compared, compared, date, plan};
 use crate::format::{count, grouped, joined, list, seconds, significant};
 use crate::report::{AttackResult, ImageUtility, ModelReport, Report};
 
@@ -189,10 +189,16 @@ pub fn section(report: &Report) -> Markup {
         ("Threads per model", "/hardware/threads_per_model"),
         ("Models at once", "/hardware/parallel_models"),
         ("Seed", "/seed"),
-        ("Created", "/created"),
     ]);
+    let audits = compared(report);
+    // Whoever put audits together did not make them.
+    let (made, maker) = match audits.is_empty() {
+        true => ("Created", "Auditor"),
+        false => ("Put together", "Put together by"),
+    };
+    machine.extend(plan(report, "/created").map(|d| (made.to_owned(), date(&d))));
     machine.push((
-        "Auditor".into(),
+        maker.into(),
         plan(report, "/auditor")
             .filter(|a| !a.trim().is_empty())
             .unwrap_or_else(|| "not recorded".into()),
@@ -211,6 +217,7 @@ pub fn section(report: &Report) -> Markup {
             @if let Some(command) = plan(report, "/command") {
                 p.repeat { "To repeat: " code { (command) } }
             }
+            (put_together(&audits))
             div.facts-grid {
                 (definitions("Data and split", &data))
                 (definitions("Model and training", &model))
@@ -223,6 +230,25 @@ pub fn section(report: &Report) -> Markup {
             @if let Some(config) = report.run.pointer("/model/config").filter(|c| !c.is_null()) {
                 details { summary { "Network configuration" } pre { code { (serde_json::to_string_pretty(config).unwrap_or_default()) } } }
             }
+        }
+    }
+}
+
+/// The audits of a comparison: when, by whom and how each was made.
+fn put_together(audits: &[Compared]) -> Markup {
+    let cell = |value: &Option<String>| value.clone().unwrap_or_else(|| "not recorded".into());
+    html! {
+        @if !audits.is_empty() {
+            h3 { "The audits that were put together" }
+            div.scroll tabindex="0" role="region" aria-label="The audits that were put together" { table.plain.wraps {
+                thead { tr { th scope="col" { "Audit" } th scope="col" { "Made" } th scope="col" { "By" } th scope="col" { "dualmd" } th scope="col" { "Images" } th scope="col" { "To repeat it" } } }
+                tbody { @for a in audits { tr {
+                    th scope="row" { (a.name) }
+                    td { (cell(&a.created)) } td { (cell(&a.auditor)) } td { (cell(&a.dualmd)) @if let Some(commit) = &a.commit { small { (commit) } } }
+                    td { (cell(&a.source)) }
+                    td { @match &a.command { Some(command) => { code { (command) } } None => { "not recorded" } } }
+                } } }
+            } }
         }
     }
 }

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use super::{chip, first, term};
-use crate::facts::{HOLDS, date, plan};
+use crate::facts::{HOLDS, date, made_by, plan, short_source};
 use crate::format::grouped;
 use crate::release::{finding_in_words, is_product};
-use crate::report::{Finding, ModelReport, Report};
+use crate::report::{Finding, Report};
+use crate::untested::not_run;
 use crate::verdict::instead;
 
 /// Title block: what, when, by which version.
@@ -35,10 +36,14 @@ pub fn head(report: &Report, name: &str) -> Markup {
         let size = plan(report, "/data/image_size")
             .map(|s| format!(" at {s}×{s} pixels"))
             .unwrap_or_default();
-        facts.push(format!("{source}{size}"));
+        facts.push(format!("{}{size}", short_source(&source)));
     }
     if let Some(created) = plan(report, "/created") {
-        facts.push(date(&created));
+        let put_together = match report.run.get("compared").is_some() {
+            true => "put together ",
+            false => "",
+        };
+        facts.push(format!("{put_together}{}", date(&created)));
     }
     let version =
         plan(report, "/versions/dualmd").map_or_else(|| "dualmd".into(), |v| format!("dualmd {v}"));
@@ -54,7 +59,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
             @if report.images_left_out {
                 details.private { summary { strong { "This page was made without pictures." } " What that leaves out, and what not" }
                     p { "Left out of it and of " code { "report.json" } ": pictures, texts, names and scores of single images, the most exposed members, and where folders and files lie. Counts, rates and intervals are all there." }
-                    p { "The name of the audit and those of its models stay, and may be the last part of a folder's name: rename that folder before the audit where it says who is shown. The audit's own folder still has everything, and is as confidential as the training images." }
+                    p { "The name of the audit and those of its models stay, and may be the last part of a folder's name: rename that folder before the audit where it says who is shown. The folder of the audit still has everything, and is as confidential as the training images." }
                 }
             }
             p.on-paper { "On paper the folded parts" @if exposed { ", whether the attacks agree, and the most exposed members" } @else { " and whether the attacks agree" } " are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
@@ -65,6 +70,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
 /// The first screen, the verdict in words, and what was not tested beside it at the same size.
 pub fn verdict(report: &Report) -> Markup {
     let v = &report.verdict;
+    let not_run = not_run(report).map(|n| (n.line(), n));
     html! {
         section #verdict {
             @if let Some(void) = &v.void {
@@ -89,7 +95,12 @@ pub fn verdict(report: &Report) -> Markup {
                 @if v.void.is_none() {
                     div.unsaid {
                         h2 { "Not tested" }
-                        ul { @for item in &v.not_tested { li { (item) } } }
+                        ul { @for item in &v.not_tested {
+                            @match &not_run {
+                                Some((line, n)) if line == item => { li { (n.said) ":" ul { @for attack in &n.attacks { li { (attack) } } } (n.then) } }
+                                _ => { li { (item) } }
+                            }
+                        } }
                     }
                 }
             }
@@ -122,10 +133,10 @@ fn notes(report: &Report) -> Markup {
             .models
             .iter()
             .all(|m| m.utility.is_none() && m.defense.is_unknown());
-    let missing = if foreign {
-        "Not known of a model that was trained elsewhere: "
-    } else {
-        "Missing from this run folder: "
+    let missing = match report.run.get("compared").is_some() {
+        true => "Missing from the folders of the audits, or left out: ",
+        false if foreign => "Not known of a model that was trained elsewhere: ",
+        false => "Missing from this run folder: ",
     };
     if notes.is_empty() && report.missing.is_empty() {
         return html! {};
@@ -148,14 +159,4 @@ fn notes(report: &Report) -> Markup {
 /// A note as a sentence: some come without a stop.
 fn note(text: &str) -> Markup {
     html! { p { strong { "Note. " } (text) @if !text.ends_with(['.', '!', '?']) { "." } } }
-}
-
-/// What a model is, in a few words.
-fn made_by(model: &ModelReport) -> &'static str {
-    match (model.is_teacher(), model.defense.defense()) {
-        (true, _) => "trained on one half of the members",
-        (false, Some(defense)) => defense.facts().made_by,
-        (false, None) if model.defense.is_unknown() => "no defence recorded",
-        (false, None) => "defence as named in the plan",
-    }
 }

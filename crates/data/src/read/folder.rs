@@ -9,7 +9,7 @@ use dualmd_files::limit;
 use serde_json::{Map, Value};
 
 use super::columns::{Columns, keys, lines};
-use super::{AN_ARRAY, About, Collector, Kind, NO_DATA, extension, kind};
+use super::{AN_ARRAY, About, Collector, Kind, NO_DATA, extension, kind, number};
 use crate::decode::{READABLE, UNREADABLE, check_size};
 use crate::{Error, Result};
 
@@ -180,8 +180,8 @@ fn account(
     if others > 0 {
         into.say(format!(
             "{} of {} pictures were read",
-            chosen.len(),
-            chosen.len() + others
+            number(chosen.len()),
+            number(chosen.len() + others)
         ));
     }
     Ok(())

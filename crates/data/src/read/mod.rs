@@ -43,8 +43,8 @@ pub(crate) struct Collector<'a> {
     skipped: BTreeMap<String, (usize, Vec<String>)>,
     /// What else is to be said.
     said: Vec<String>,
-    /// How many pictures would be others with another [`Alpha`], and the first of them.
-    transparent: Option<(usize, String)>,
+    /// How many pictures would be others with another [`Alpha`].
+    transparent: usize,
     /// How many pictures were brought to another size, and the size that the first of them had.
     resized: Option<(usize, [u32; 2])>,
     /// How many pictures were brought to other channels.
@@ -78,7 +78,7 @@ impl<'a> Collector<'a> {
             columns: BTreeSet::new(),
             skipped: BTreeMap::new(),
             said: Vec::new(),
-            transparent: None,
+            transparent: 0,
             resized: None,
             recoloured: 0,
         }
@@ -99,11 +99,8 @@ impl<'a> Collector<'a> {
     }
 
     /// Notes a picture that would be another one with another [`Alpha`].
-    pub fn note_transparent(&mut self, place: &str) {
-        let (count, _) = self
-            .transparent
-            .get_or_insert_with(|| (0, place.to_owned()));
-        *count += 1;
+    pub fn note_transparent(&mut self) {
+        self.transparent += 1;
     }
 
     /// Whether a picture is of the side that is wanted: nothing need be said of what becomes of the others.
@@ -143,9 +140,11 @@ impl<'a> Collector<'a> {
     pub fn notes(&self) -> Vec<String> {
         let mut out = self.said.clone();
         for (why, (count, names)) in &self.skipped {
-            out.push(format!("{count} left out, {why}: {}", some(names, *count)));
+            let names = some(names, *count);
+            out.push(format!("{} left out, {why}: {names}", number(*count)));
         }
-        if let Some((count, first)) = &self.transparent {
+        // Here and below without names: these may be all pictures, and reports that name none repeat it.
+        if self.transparent > 0 {
             let done = match self.options.alpha {
                 Alpha::White => {
                     "is laid over white (alpha = \"white\"); training scripts that call convert(\"RGB\") show the colours under it \
@@ -156,11 +155,10 @@ impl<'a> Collector<'a> {
                 }
             };
             out.push(format!(
-                "transparency of {count} pictures ({}) {done}",
-                some(std::slice::from_ref(first), *count)
+                "transparency of {} {done}",
+                counted(self.transparent)
             ));
         }
-        // Without names: these may be all pictures, and reports that name none repeat it.
         if let (Some((count, [width, height])), Some(side)) =
             (self.resized, self.options.image_size)
         {
@@ -223,7 +221,7 @@ impl<'a> Collector<'a> {
     pub fn add_encoded(&mut self, bytes: &[u8], place: &str, mut about: About) -> Result<()> {
         let decoded = decode_whole(bytes, place, self.options)?;
         if decoded.transparent {
-            self.note_transparent(place);
+            self.note_transparent();
         }
         about.file = Some(decoded.facts);
         self.add(decoded.picture, place, about)
@@ -316,9 +314,25 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// "1 picture", "12 pictures".
+/// A place without the way to its file, for notes, which reports repeat: "x.tar, entry a/1.png" of "/data/x.tar, entry a/1.png".
+fn own_name(place: &str) -> String {
+    let (path, rest) = place.split_at(place.find(", ").unwrap_or(place.len()));
+    let name = Path::new(path).file_name().and_then(|n| n.to_str());
+    format!("{}{rest}", name.unwrap_or(path))
+}
+
+/// 1200 as "1,200".
+fn number(count: usize) -> String {
+    dualmd_files::grouped(count as u64)
+}
+
+/// "1 picture", "1,200 pictures".
 fn counted(pictures: usize) -> String {
-    format!("{pictures} picture{}", if pictures == 1 { "" } else { "s" })
+    format!(
+        "{} picture{}",
+        number(pictures),
+        if pictures == 1 { "" } else { "s" }
+    )
 }
 
 /// Names as a note lists them: the first few, and how many more of `count`.
@@ -329,7 +343,7 @@ fn some(names: &[String], count: usize) -> String {
         .collect();
     match count.saturating_sub(shown.len()) {
         0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+        more => format!("{} and {} more", shown.join(", "), number(more)),
     }
 }
 

@@ -91,7 +91,7 @@ fn read_pictures(
         let mut pixels = exactly(&mut stream, size).map_err(|e| broken(&place, &e))?;
         if channels == 4 {
             if shows::<4>(&pixels) {
-                into.note_transparent(&place);
+                into.note_transparent();
             }
             pixels = flatten::<4>(&pixels, into.options.alpha);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::relative;
-use super::{Collector, some};
+use super::{Collector, number, some};
 use crate::{Error, Result};
 
 /// Words that name a part, and what the part is called then: those that Hugging Face's `datasets` looks for.
@@ -79,8 +79,9 @@ pub(super) fn choose(
             .map(|f| relative(root, f))
             .collect();
         into.say(format!(
-            "{} of {total} files were read: {}",
-            kept.len(),
+            "{} of {} files were read: {}",
+            number(kept.len()),
+            number(total),
             some(&names, kept.len())
         ));
     }

@@ -1256,6 +1256,27 @@ fn keys_of_webdatasets_end_at_the_first_dot() {
     ] {
         assert!(said.contains(words), "{said}");
     }
+    assert!(said.contains(": a.tar, entry 1.seg.png"), "{said}");
+    assert!(!said.contains(&root.path().display().to_string()), "{said}");
+}
+
+/// Counts of notes stand in groups of three, and places without the way to them.
+#[test]
+fn notes_have_long_numbers_and_short_names() {
+    use super::{counted, own_name, some};
+    assert_eq!(
+        [counted(1), counted(1_200)],
+        ["1 picture", "1,200 pictures"]
+    );
+    let names = ["a".to_owned(), "b".to_owned()];
+    assert_eq!(some(&names, 12_345), "a, b and 12,343 more");
+    for (place, name) in [
+        ("/srv/x.tar, entry a/1.png", "x.tar, entry a/1.png"),
+        ("/srv/of anna/1.png", "1.png"),
+        ("set.parquet, row 3", "set.parquet, row 3"),
+    ] {
+        assert_eq!(own_name(place), name);
+    }
 }
 
 #[test]
@@ -1537,7 +1558,12 @@ fn transparency_is_said() {
     let (white, drop) = (of(crate::Alpha::White), of(crate::Alpha::Drop));
     assert_eq!(white.records[0].picture.pixels[..3], [255, 255, 255]);
     assert_eq!(drop.records[0].picture.pixels[..3], [10, 20, 30]);
-    assert!(notes(&white).contains("of 1 pictures") && notes(&white).contains("clear.png"));
+    // Without its name: a report that names no image repeats the note.
+    let said = notes(&white);
+    assert!(
+        said.contains("transparency of 1 picture is laid over white"),
+        "{said}"
+    );
     assert!(notes(&drop).contains("convert(\"RGB\")"));
     std::fs::remove_file(root.path().join("clear.png")).unwrap();
     assert!(of(crate::Alpha::White).notes.is_empty());

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::columns::{Columns, keys, lines};
-use super::{About, Collector};
+use super::{About, Collector, own_name};
 use crate::decode::{READABLE, UNREADABLE, check_size};
 use crate::{Error, Result};
 
@@ -51,14 +51,14 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
         let kind = entry.header().entry_type();
         if !kind.is_file() {
             if !kind.is_dir() && !kind.is_pax_global_extensions() {
-                into.skip(NO_FILE, &place);
+                into.skip(NO_FILE, own_name(&place));
             }
             continue;
         }
         // The key ends at the first dot of the last part: in the library webdataset `^((?:.*/|)[^.]+)[.]([^/]*)$`.
         let base = name.rfind('/').map_or(0, |i| i + 1);
         let Some(dot) = name[base..].find('.').filter(|d| *d > 0) else {
-            into.skip(NO_KEY, &place);
+            into.skip(NO_KEY, own_name(&place));
             continue;
         };
         let (key, ending) = (&name[..base + dot], name[base + dot + 1..].to_lowercase());
@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
             if READABLE.contains(&last) || UNREADABLE.contains(&last) {
                 sample.dotted.get_or_insert_with(|| ending.clone());
             }
-            into.skip(NOT_READ, &place);
+            into.skip(NOT_READ, own_name(&place));
             continue;
         }
         let size = entry.size();
@@ -173,7 +173,8 @@ fn finish(mut sample: Sample, path: &Path, into: &mut Collector<'_>) -> Result<(
         let known = has_text || !about.captions.is_empty();
         if !known && about.label.is_none() && about.group.is_none() {
             if sample.object.is_some() {
-                into.skip(ALONE, format!("{}, sample {}", path.display(), sample.key));
+                let place = format!("{}, sample {}", path.display(), sample.key);
+                into.skip(ALONE, own_name(&place));
             }
             return Ok(());
         }

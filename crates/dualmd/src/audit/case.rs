@@ -292,12 +292,11 @@ impl Sides {
 
     /// What a reader must know of how the images were read: what was left out, transparency.
     pub fn notes(&self) -> Vec<String> {
-        let of = |set: &ImageSet| {
-            let source = set.source.clone();
-            let note = move |n: &String| format!("{source}: {n}");
-            set.notes.iter().map(note).collect::<Vec<_>>()
-        };
-        [of(&self.members), of(&self.nonmembers)].concat()
+        [
+            notes_of("members", &self.members),
+            notes_of("non-members", &self.nonmembers),
+        ]
+        .concat()
     }
 
     /// Height and width.
@@ -305,6 +304,12 @@ impl Sides {
         let [_, height, width] = self.members.shape();
         [height, width]
     }
+}
+
+/// The notes on a set by its side, and not by its folder: the report repeats them.
+fn notes_of(side: &str, set: &ImageSet) -> Vec<String> {
+    let notes = set.notes.iter();
+    notes.map(|note| format!("{side}: {note}")).collect()
 }
 
 /// Labels of members and non-members, groups being those of the sets and near-duplicates; and how many members look almost the
@@ -483,6 +488,23 @@ mod tests {
         let said = called(&set, &set.records[0]);
         assert_eq!(said, "train_1.png (originally train/1.png)");
         assert!(folder.join("train_1.png").is_file());
+    }
+
+    #[test]
+    fn notes_name_the_side_and_no_folder() {
+        let picture = Picture::filled(4, 4, 1, 7);
+        let record = Record {
+            id: picture.id(),
+            picture,
+            captions: vec![],
+            group: None,
+            label: None,
+            name: "1.png".into(),
+            file: None,
+        };
+        let mut set = ImageSet::new("/srv/photos of anna".into(), None, vec![record]).unwrap();
+        set.notes.push("3 pictures grey".into());
+        assert_eq!(notes_of("members", &set), ["members: 3 pictures grey"]);
     }
 
     #[test]

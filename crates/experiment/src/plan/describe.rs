@@ -3,6 +3,7 @@
 use super::{JobKind, Plan};
 use crate::choices::Objective;
 use crate::experiment::epochs;
+use dualmd_files::grouped;
 use dualmd_names::{AttackSpec, BaseAttack};
 use std::fmt::Write;
 
@@ -192,17 +193,4 @@ fn in_epochs(epochs: f64) -> String {
 
 fn plural(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-/// 35746307 as 35,746,307.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

@@ -14,7 +14,7 @@ mod tests;
 
 pub use crate::experiment::{BASE, REFERENCE, SHADOW};
 pub use captions::CaptionFacts;
-pub use describe::grouped;
+pub use dualmd_files::grouped;
 pub use schedule::{Job, JobKind, Target, training_seed};
 
 use crate::choices::{Features, SplitMethod};
