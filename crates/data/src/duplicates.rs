@@ -569,9 +569,9 @@ mod tests {
         }
         let expected: Vec<usize> = (0..s.len()).map(|i| all.find(i)).collect();
         let mut found = UnionFind::new(s.len());
-        let Ok(pairs) = looks.pairs();
-        assert_eq!(pairs.cut_short, 0);
-        for (a, b) in pairs.pairs {
+        let Ok(searched) = looks.pairs();
+        assert_eq!(searched.cut_short, 0);
+        for (a, b) in searched.pairs {
             assert!(near(a, b));
             assert_ne!(found.find(a), found.find(b), "a pair more than needed");
             found.union(a, b);

@@ -18,7 +18,7 @@ use crate::stages::hashes::hash_tensor;
 use crate::stages::held::Held;
 use crate::stages::real::{FeatureStore, RealImages};
 use crate::stages::sample::{Side, write_nearest};
-use crate::stages::score::{self, Label, parts};
+use crate::stages::score::{Label, parts};
 use crate::stages::watched::Watched;
 use crate::stages::{
     RunFolder, alone, blind, copies, create_folder, remove, sets, shadow, utility,
