@@ -1,6 +1,6 @@
 """Training step, inference and attack suite of dualmd against PyTorch eager, interleaved A-B-A-B in one run, as ratios.
 
-    cargo xtask bench [--rounds 3] [--steps 40] [--batch 64] [--preset tiny] [--threads 1]
+    cargo xtask bench [--rounds 3] [--steps 40] [--batch 64] [--preset tiny] [--size 16] [--threads 1]
 
 One network, one batch size, f32 (and bf16 where the processor multiplies it natively). Each round runs dualmd, PyTorch's
 plain loop (what public research code runs) and PyTorch's tuned loop (fused Adam, multi-tensor EMA) one after another; then
@@ -24,7 +24,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 EXPERIMENT = """
 [data]
 source = "fashion"
-image_size = 16
+image_size = {size}
 members = 256
 nonmembers = 64
 [model]
@@ -117,8 +117,11 @@ def main():
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--size", type=int, help="pixels of a side of the (grey) images; by default 16 for tiny, else 32")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    args.size = args.size or (16 if args.preset == "tiny" else 32)
+    print(f"{args.preset} at {args.size} px, batches of {args.batch}, {args.threads} threads")
     dtypes = dtypes_here()
     if len(dtypes) == 1:
         print("bf16 left out: this processor does not multiply it natively")
