@@ -733,6 +733,7 @@ class ModelReport(ModelReading):
     """One model with everything measured on it.
 
     agreement: Members found by several attacks at once.
+    audit: Of a comparison: the name of the audit that the model is from. Not written elsewhere.
     by_groups: The same attacks by whole groups, where the images have any.
     chosen: The best attack, chosen on one half of the samples and measured on the other.
     copies: Copies: distances of generated images to training images.
@@ -760,6 +761,7 @@ class ModelReport(ModelReading):
     """
 
     agreement: Agreement | None = None
+    audit: str | None = None
     by_groups: list[ByGroup] = field(default_factory=list)
     chosen: Chosen | None = None
     copies: Copies | None = None

@@ -198,16 +198,24 @@ class MemorisationGap(Record):
     """Are generated images nearer to the training images than to others of the same kind?
 
     gap: `to_members` less `to_nonmembers`: below 0 when the generated images are nearer to the members.
+    kernel_gap: The same of kernel distances (KID), by which the test is made; null when none was asked for, and
+        in files of earlier versions.
     n: Real images on either side.
-    p_value: Share of relabellings of the real images with a gap at least as low, the true labels counted as one
-        of them; null when none were asked for.
+    p_value: Share of relabellings with a `kernel_gap` at least as low, the true labels counted as one of them;
+        null when none were asked for. In files of earlier versions, which have no `kernel_gap`, of 99
+        relabellings with a `gap` at least as low.
+    relabellings: Relabellings of these images.
+    tested: Real images on either side that the test looked at: fewer than `n` where there are many.
     to_members: Distance from the generated images to the members.
     to_nonmembers: Distance from the generated images to the non-members.
     """
 
     gap: float = 0.0
+    kernel_gap: float | None = None
     n: int = 0
     p_value: float | None = None
+    relabellings: int | None = None
+    tested: int | None = None
     to_members: float = 0.0
     to_nonmembers: float = 0.0
 
