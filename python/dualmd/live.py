@@ -31,6 +31,7 @@ class Live:
 
     def __init__(self) -> None:
         self.shown: dict[str, str] = {}
+        self.working = ""
         self.width = 0
         self.last = -math.inf
 
@@ -43,10 +44,17 @@ class Live:
         except ValueError:
             return False
         kind = event.get("event")
+        title = ", ".join(filter(None, [event.get("model"), event.get("task")]))
+        if kind == "working":
+            # Of what is counted, how long ago it was.
+            seconds = event.get("seconds", 0)
+            self.working = f"last counted {seconds} s ago" if title in self.shown else f"{title}: at work for {seconds} s"
+            self._write(self._line())
+            return True
+        self.working = ""
         if kind not in ("progress", "finished"):
             # A result is said in words as well.
             return bool(kind == "result")
-        title = ", ".join(filter(None, [event.get("model"), event.get("task")]))
         if kind == "finished":
             # And whatever of it did not get to its end.
             self.shown = {name: text for name, text in self.shown.items() if name.partition(", ")[0] != title}
@@ -59,18 +67,21 @@ class Live:
         now = time.monotonic()
         if ends or now - self.last >= _EVERY:
             self.last = now
-            self._write("; ".join(self.shown.values())[:_WIDTH])
+            self._write(self._line())
         return True
 
     def say(self, text: str) -> None:
         """Writes a line that stays, and the changing one below it."""
         self.clear()
         sys.stderr.write(text)
-        self._write("; ".join(self.shown.values())[:_WIDTH])
+        self._write(self._line())
 
     def clear(self) -> None:
         """Takes the changing line away."""
         self._write("")
+
+    def _line(self) -> str:
+        return "; ".join([*self.shown.values(), *filter(None, [self.working])])[:_WIDTH]
 
     def _write(self, text: str) -> None:
         if self.width:
@@ -81,7 +92,7 @@ class Live:
 
 
 def _state(event: dict[str, Any]) -> str:
-    """As in `score 40/120, 25 images/s, about 90 s left in all`."""
+    """As in `score 40/120, 25 images/s, about 90 s left in all`; `at least` where not all is counted."""
     said = [f"{_UNITS.get(event.get('stage', ''), 'image')} {event['step']}/{event['total']}"]
     if event.get("loss") is not None:
         said.append(f"loss {event['loss']:.4f}")
@@ -89,5 +100,6 @@ def _state(event: dict[str, Any]) -> str:
         said.append(f"{event['images_per_second']:.3g} images/s")
     left = event.get("run_seconds_left")
     if left is not None:
-        said.append(f"about {left // 60} min left in all" if left >= 120 else f"about {left} s left in all")
+        about = "at least" if event.get("run_left_without") else "about"
+        said.append(f"{about} {left // 60} min left in all" if left >= 120 else f"{about} {left} s left in all")
     return ", ".join(said)

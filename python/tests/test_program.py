@@ -682,6 +682,22 @@ class Notebooks(Case):
         expected = ["note: images were resized\n", line, taken, "attack 1 of 2\n", line, taken, last, f"\r{' ' * len(last)}\r", "model attacked in 3 s\n"]
         self.assertEqual(said, "".join(expected))
 
+    def test_what_nobody_counts_goes_on_in_the_same_line(self):
+        at = {"event": "progress", "model": "model", "stage": "attack", "total": 120, "images_per_second": 25.04}
+        self.program(
+            self.events(
+                {"event": "working", "task": "reading images", "seconds": 5},
+                {**at, "step": 40, "run_seconds_left": 300, "run_left_without": ["report"]},
+                {"event": "working", "model": "model", "seconds": 7},
+                {**at, "step": 120},
+            )
+            + "report(value('--out'))"
+        )
+        said = self.shown(lambda: dualmd.audit("m", **SIDES, out="a"))
+        score = "model: score 40/120, 25 images/s, at least 5 min left in all"
+        lines = ["reading images: at work for 5 s", score, f"{score}; last counted 7 s ago"]
+        self.assertEqual(said, "".join(f"{line}\r{' ' * len(line)}\r" for line in lines))
+
     def test_errors_are_the_programs_words_there_too(self):
         self.program(self.events({"event": "message", "text": "warning: few images"}, {"event": "error", "text": "no such model"}) + "sys.exit(1)")
 

@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// A network that answers in bf16 has the gradients of f32, and weights held in bf16 round them once: by 2^-9 at most. In bf16 the biases
+    /// A network that answers in bf16 has the gradients of f32, and weights held in bf16 round them once: by 2^-8 at most. In bf16 the biases
     /// of the keys would no longer be found to be rounding.
     #[test]
     fn gradients_are_those_of_f32_also_in_bf16() {

@@ -119,7 +119,6 @@ mod tests {
     use super::*;
     use dualmd_torch::Device;
 
-    /// Losses w x_k^2 + v x_k of x = 1, -2: by w the gradients are 1 and 4, by v 1 and -2, by what takes no part none.
     /// 256 + 1 is no number of bf16.
     #[test]
     fn gradients_in_bf16_are_added_in_f32() {
@@ -130,6 +129,7 @@ mod tests {
         assert_eq!([of_mean, mean_of], [[128.5], [128.5]]);
     }
 
+    /// Losses w x_k^2 + v x_k of x = 1, -2: by w the gradients are 1 and 4, by v 1 and -2, by what takes no part none.
     #[test]
     fn norms_by_hand_and_parameters_are_left_as_they_were() {
         let (w, v) = (

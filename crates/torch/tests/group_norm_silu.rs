@@ -116,8 +116,8 @@ fn in_bf16_only_what_comes_out_is_rounded() {
                     y
                 });
                 for (what, bound, (a, b)) in [
-                    ("y", 2.0_f64.powi(-9)),
-                    ("dx", 2.0_f64.powi(-9)),
+                    ("y", 2.0_f64.powi(-8)),
+                    ("dx", 2.0_f64.powi(-8)),
                     ("dadd", 2e-5),
                     ("dweight", 2e-5),
                     ("dbeta", 2e-5),

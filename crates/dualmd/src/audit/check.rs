@@ -111,10 +111,13 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
         let mut late = impossible(&attacks, model.schedule(), model.is_latent());
         let (features, weights) = case.features();
         let size = case.images.sides();
-        match utility::extractor(features, weights, size, case.engine.device) {
-            Ok(network) => late.extend(without_network(attacks.iter(), network.as_deref())),
-            Err(why) => look.push(format!("--features: {why:#}")),
-        }
+        let unmeasured = match utility::extractor(features, weights, size, case.engine.device) {
+            Ok(network) => {
+                late.extend(without_network(attacks.iter(), network.as_deref()));
+                None
+            }
+            Err(why) => Some(format!("--features: {why:#}")),
+        };
         // Some that fail leave a report of the others.
         if !late.is_empty() && late.len() == attacks.len() {
             bail_usage!("{}", late.join("; "));
@@ -136,6 +139,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
             .into_iter()
             .chain(notes)
             .chain(late)
+            .chain(unmeasured)
         {
             if !look.contains(&said) {
                 look.push(said);

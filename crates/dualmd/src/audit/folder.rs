@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Version of what is measured of generated images; a change of any of its numbers raises it.
-const MEASURES: u32 = 2;
+const MEASURES: u32 = 3;
 
 /// What the generated images are worth, where the weights of a feature network are at hand, and how many are copies.
 /// `for_members`: those drawn for members' captions, all of an unconditional model.

@@ -68,6 +68,14 @@ impl Reporter for OfRun {
         self.all.heard(self.run, model, None, 0.0);
     }
 
+    fn begins(&self, model: &str, task: &str) {
+        self.all.inner.begins(model, task);
+    }
+
+    fn ends(&self, model: &str, task: &str) {
+        self.all.inner.ends(model, task);
+    }
+
     fn say(&self, _: &str) {}
 
     fn warn(&self, text: &str) {
@@ -83,12 +91,21 @@ mod tests {
     #[test]
     fn steps_of_all_trainings_are_added_up() {
         #[derive(Default)]
-        struct Heard(Mutex<Vec<ProgressEvent>>);
+        struct Heard(Mutex<Vec<ProgressEvent>>, Mutex<Vec<String>>);
         impl Reporter for Heard {
             fn progress(&self, event: &ProgressEvent) {
                 self.0.lock().unwrap().push(event.clone());
             }
             fn finished(&self, _: &str, _: &str) {}
+            fn begins(&self, model: &str, task: &str) {
+                self.1
+                    .lock()
+                    .unwrap()
+                    .push(format!("{model} begins {task}"));
+            }
+            fn ends(&self, model: &str, task: &str) {
+                self.1.lock().unwrap().push(format!("{model} ends {task}"));
+            }
             fn say(&self, _: &str) {}
             fn warn(&self, _: &str) {}
         }
@@ -103,11 +120,18 @@ mod tests {
             images_per_second: 5.0,
             ..ProgressEvent::images("student", step, 100, Instant::now())
         };
+        runs[0].begins("student", "starting");
+        runs[0].ends("student", "starting");
         runs[0].progress(&event(40));
         runs[1].progress(&event(10));
         runs[0].progress(&event(100));
         runs[0].finished("student", "trained");
         runs[1].progress(&event(20));
+        let starts = heard.1.lock().unwrap();
+        assert_eq!(
+            *starts,
+            ["student begins starting", "student ends starting"]
+        );
         let heard = heard.0.lock().unwrap();
         let steps: Vec<u64> = heard.iter().map(|event| event.step).collect();
         assert_eq!(steps, [40, 50, 110, 120]);
