@@ -215,7 +215,8 @@ impl Groups {
         let (some, all) = (self.cut_short, self.of.len());
         (some > 0).then(|| {
             format!(
-                "{some} of {all} images look alike from afar, as noise or cloth does: each was compared with the nearest of them only, so that                  near-duplicates among them may not all be known"
+                "{some} of {all} images look alike from afar, as noise or cloth does: each was compared with the nearest of them only, so that \
+                 near-duplicates among them may not all be known"
             )
         })
     }
@@ -412,6 +413,7 @@ mod tests {
         };
         let note = Groups::join(&s, found).note().unwrap();
         assert!(note.starts_with("1 of 2 images "), "{note}");
+        assert!(!note.contains("  "), "{note}");
     }
 
     #[test]
