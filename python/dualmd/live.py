@@ -31,6 +31,8 @@ class Live:
 
     def __init__(self) -> None:
         self.shown: dict[str, str] = {}
+        # Work that nobody counts, until something else is heard of.
+        self.working = ""
         self.width = 0
         self.last = -math.inf
 
@@ -43,10 +45,17 @@ class Live:
         except ValueError:
             return False
         kind = event.get("event")
-        if kind not in ("progress", "finished"):
+        if kind not in ("progress", "working", "finished"):
             # A result is said in words as well.
             return bool(kind == "result")
         title = ", ".join(filter(None, [event.get("model"), event.get("task")]))
+        if kind == "working":
+            seconds = event.get("seconds", 0)
+            time_of = f"at work for {seconds} s" if event.get("task") else f"at work, last counted {seconds} s ago"
+            self.working = ": ".join(filter(None, [title, time_of]))
+            self._write(self._line())
+            return True
+        self.working = ""
         if kind == "finished":
             # And whatever of it did not get to its end.
             self.shown = {name: text for name, text in self.shown.items() if name.partition(", ")[0] != title}
@@ -59,18 +68,21 @@ class Live:
         now = time.monotonic()
         if ends or now - self.last >= _EVERY:
             self.last = now
-            self._write("; ".join(self.shown.values())[:_WIDTH])
+            self._write(self._line())
         return True
 
     def say(self, text: str) -> None:
         """Writes a line that stays, and the changing one below it."""
         self.clear()
         sys.stderr.write(text)
-        self._write("; ".join(self.shown.values())[:_WIDTH])
+        self._write(self._line())
 
     def clear(self) -> None:
         """Takes the changing line away."""
         self._write("")
+
+    def _line(self) -> str:
+        return "; ".join(filter(None, [*self.shown.values(), self.working]))[:_WIDTH]
 
     def _write(self, text: str) -> None:
         if self.width:
@@ -89,5 +101,6 @@ def _state(event: dict[str, Any]) -> str:
         said.append(f"{event['images_per_second']:.3g} images/s")
     left = event.get("run_seconds_left")
     if left is not None:
-        said.append(f"about {left // 60} min left in all" if left >= 120 else f"about {left} s left in all")
+        about = "at least" if event.get("run_left_without") else "about"
+        said.append(f"{about} {left // 60} min left in all" if left >= 120 else f"{about} {left} s left in all")
     return ", ".join(said)

@@ -682,6 +682,25 @@ class Notebooks(Case):
         expected = ["note: images were resized\n", line, taken, "attack 1 of 2\n", line, taken, last, f"\r{' ' * len(last)}\r", "model attacked in 3 s\n"]
         self.assertEqual(said, "".join(expected))
 
+    def test_work_that_nobody_counts_is_in_the_line(self):
+        at = {"event": "progress", "model": "model", "stage": "attack", "step": 40, "total": 120}
+        self.program(
+            self.events(
+                {"event": "working", "task": "reading images", "seconds": 6},
+                {**at, "run_seconds_left": 90, "run_left_without": ["report"]},
+                {"event": "working", "model": "model", "seconds": 25},
+                {"event": "finished", "model": "model", "note": "attacked in 3 s"},
+                {"event": "working", "model": "model", "task": "set tests", "seconds": 5},
+            )
+            + "report(value('--out'))"
+        )
+        said = self.shown(lambda: dualmd.audit("m", **SIDES, out="a"))
+        line = "model: score 40/120, at least 90 s left in all"
+        lines = ["reading images: at work for 6 s", line, f"{line}; model: at work, last counted 25 s ago"]
+        lines = "".join(f"{one}\r{' ' * len(one)}\r" for one in lines)
+        last = "model, set tests: at work for 5 s"
+        self.assertEqual(said, f"{lines}model attacked in 3 s\n{last}\r{' ' * len(last)}\r")
+
     def test_errors_are_the_programs_words_there_too(self):
         self.program(self.events({"event": "message", "text": "warning: few images"}, {"event": "error", "text": "no such model"}) + "sys.exit(1)")
 
