@@ -79,8 +79,10 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
             None => format!("{label} {name}"),
         };
         for mut entry in files.exposed {
-            entry.entry.model = called(&entry.entry.model);
-            all.exposed.push(entry);
+            if models.iter().any(|m| m.name == entry.entry.model) {
+                entry.entry.model = called(&entry.entry.model);
+                all.exposed.push(entry);
+            }
         }
         for mut model in models {
             model.name = called(&model.name);

@@ -800,6 +800,10 @@ fn teachers_of_another_split_are_not_compared() {
         common::run_folder(dir.path());
     }
     std::fs::remove_file(dirs[1].path().join("split.json")).expect("removed");
+    let exposed = dirs[0].path().join("exposed.json");
+    let mut list = read_json(&exposed);
+    list[0]["model"] = "teacher-1".into();
+    std::fs::write(&exposed, list.to_string()).expect("written");
     let named = [0, 1].map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
     let report = dualmd_audit::compare(&named, serde_json::Map::new()).expect("compared");
     let teachers = |audit: &str| {
@@ -808,6 +812,10 @@ fn teachers_of_another_split_are_not_compared() {
         models.filter(|m| m.name.starts_with(&own)).count()
     };
     assert_eq!((teachers("audit-0"), teachers("audit-1")), (0, 2));
+    // Nor are the members that it exposes most.
+    let mut exposed = report.exposed.iter();
+    assert!(exposed.all(|e| e.model.ends_with(" baseline")));
+    assert_eq!(report.exposed.len(), 11 + 12);
     let missing = report.missing.join("\n");
     assert!(
         missing.contains("audit-0: left out of this comparison, and in the report of that audit: teacher-1 and teacher-2"),
