@@ -109,6 +109,7 @@ def check_refusals(folder):
     refused("ONNX Runtime opens", lambda: onnx(written_text(folder)))
     refused("dualmd.convert.onnx", lambda: load(whole, image_size=16))
     assert main([str(whole), "--serve", "--heads", "4"]) == 1
+    assert main([str(whole), "--serve", "--steps", "0"]) == 1
 
 
 def written_text(folder):

@@ -676,6 +676,8 @@ def _onnx_of(file: StrPath, told: Mapping[str, Any], **settings: Any) -> Denoise
     for name in told:
         if name not in ("schedule", "steps"):
             raise NotKnown(f"{file} is an ONNX file, which has no {name}: leave it out")
+    if told.get("steps", 1000) < 1:
+        raise NotKnown(f"{file}: --steps {told['steps']} must be at least 1")
     table = _products(_betas(told.get("schedule", "linear"), told.get("steps", 1000), str(file))) if told else None
     return onnx(file, schedule=table, **settings)
 

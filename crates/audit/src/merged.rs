@@ -16,7 +16,8 @@ use crate::report::Report;
 
 /// Reads audits and runs and puts their models beside each other: all attacks on the same images, each model against the first or the
 /// undefended one. `audits`: folders with the names that they have in the report. Repeated trainings are left out, and teachers, which nobody
-/// gives out, but for those of a pair; `missing` names them. Of images' halves something is said where all have the same split. `made`:
+/// gives out, but for those of a pair; `missing` names them. Of images' halves something is said where all have the same split; elsewhere
+/// teachers of a pair whose audit knows its halves are left out, too, since they would be judged on members that they never saw. `made`:
 /// further entries of the plan, such as who made it and when; when and by whom each audit was made stands in the plan's `compared`.
 ///
 /// # Errors
@@ -40,11 +41,10 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         read.push((label, folder, RunFiles::read(folder)?));
     }
     same_images(&read)?;
+    let common = common_split(&read);
     let mut all = RunFiles {
         plan: plan(&read, made),
-        split: common_split(&read)
-            .then(|| read[0].2.split.clone())
-            .flatten(),
+        split: common.then(|| read[0].2.split.clone()).flatten(),
         ..RunFiles::default()
     };
     for (label, _, files) in read {
@@ -60,9 +60,10 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
         let half = |m: &ModelFiles| Part::half(&m.name).is_some();
         let pair = |m: &ModelFiles| m.defense.is(Defense::Dualmd) && !half(m);
         let pairs = files.models.iter().any(|m| m.scores.is_some() && pair(m));
+        let teachers = pairs && (common || files.split.is_none());
         let scored = files.models.into_iter().filter(|m| m.scores.is_some());
         let (models, others): (Vec<_>, Vec<_>) =
-            scored.partition(|m| m.repeat_of.is_none() && (pairs || !half(m)));
+            scored.partition(|m| m.repeat_of.is_none() && (teachers || !half(m)));
         if !others.is_empty() {
             let others: Vec<String> = others.into_iter().map(|m| m.name).collect();
             all.missing.push(format!(
@@ -78,8 +79,10 @@ pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result
             None => format!("{label} {name}"),
         };
         for mut entry in files.exposed {
-            entry.entry.model = called(&entry.entry.model);
-            all.exposed.push(entry);
+            if models.iter().any(|m| m.name == entry.entry.model) {
+                entry.entry.model = called(&entry.entry.model);
+                all.exposed.push(entry);
+            }
         }
         for mut model in models {
             model.name = called(&model.name);

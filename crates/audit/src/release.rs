@@ -491,6 +491,9 @@ pub fn with_less(line: &Release, models: &[ModelReport]) -> Option<String> {
     if own.is_pair() && line.what == Released::Weights {
         return match teachers_of(own, models).next() {
             Some(_) => None,
+            None if own.audit.is_some() => {
+                Some(format!("{by}; its teachers are no part of this comparison"))
+            }
             None => Some(format!("{by}; its teachers were not attacked")),
         };
     }

@@ -792,6 +792,45 @@ fn a_pair_that_is_compared_keeps_its_teachers() {
     );
 }
 
+/// Where the audits divide the members otherwise, nobody knows which half a teacher saw: it is left out, and not judged on all members.
+#[test]
+fn teachers_of_another_split_are_not_compared() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for dir in &dirs {
+        common::run_folder(dir.path());
+    }
+    std::fs::remove_file(dirs[1].path().join("split.json")).expect("removed");
+    let exposed = dirs[0].path().join("exposed.json");
+    let mut list = read_json(&exposed);
+    list[0]["model"] = "teacher-1".into();
+    std::fs::write(&exposed, list.to_string()).expect("written");
+    let named = [0, 1].map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+    let report = dualmd_audit::compare(&named, serde_json::Map::new()).expect("compared");
+    let teachers = |audit: &str| {
+        let own = format!("{audit}-teacher-");
+        let models = report.models.iter();
+        models.filter(|m| m.name.starts_with(&own)).count()
+    };
+    assert_eq!((teachers("audit-0"), teachers("audit-1")), (0, 2));
+    // Nor are the members that it exposes most.
+    let mut exposed = report.exposed.iter();
+    assert!(exposed.all(|e| e.model.ends_with(" baseline")));
+    assert_eq!(report.exposed.len(), 11 + 12);
+    let missing = report.missing.join("\n");
+    assert!(
+        missing.contains("audit-0: left out of this comparison, and in the report of that audit: teacher-1 and teacher-2"),
+        "{missing}"
+    );
+    let mut lines = report.verdict.releases.iter();
+    let line = lines.find(|l| l.model == "audit-0 dualmd" && l.what == Released::Weights);
+    let line = line.expect("a line");
+    let said = dualmd_audit::release::with_less(line, &report.models);
+    assert!(
+        said.is_none_or(|said| said.ends_with("; its teachers are no part of this comparison")),
+        "{line:?}"
+    );
+}
+
 /// The head of a page calls folders by their own names; the settings have the whole way.
 #[test]
 fn the_head_has_the_folders_own_names() {

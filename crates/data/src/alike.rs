@@ -1155,7 +1155,7 @@ mod tests {
                 width: 32,
                 height: 32,
                 channels: 1,
-                pixels: (0..32 * 32).map(|_| rng.random_range(101..156)).collect(),
+                pixels: (0..32 * 32).map(|_| rng.random_range(86..171)).collect(),
             })
             .collect();
         let mut copies = pictures[..copies].to_vec();

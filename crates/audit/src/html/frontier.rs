@@ -523,7 +523,7 @@ mod tests {
         let text = finding(&points(&all));
         assert!(
             text.contains(
-                "kd (by student) and noisy (by student). Not dominated: undefended and student."
+                "kd (by student) and noisy (by student). There the other model draws images at least as good and gives no more away. Not dominated: undefended and student."
             ),
             "{text}"
         );
