@@ -152,13 +152,26 @@ fn text_encoders_and_autoencoder_are_written_in_f32() {
         "vae/diffusion_pytorch_model.safetensors",
     ] {
         let written = read_weights(&out.path().join(part), Halves::Kept).unwrap();
-        let given = read_safetensors(&dir.path().join(part)).unwrap();
         assert!(!written.is_empty());
         for (name, tensor) in &written {
-            assert_eq!(tensor, &given[name], "{part} {name}");
             assert_eq!(tensor.kind(), Kind::Float, "{part} {name}");
         }
     }
+    // Names may be those of another version of the libraries, so weights are compared where they are used.
+    let again =
+        TextToImage::load_as(out.path(), set, Parts::ALL, Halves::Kept, Device::Cpu).unwrap();
+    let parameters = |model: &TextToImage| {
+        let texts = model.text.iter().flat_map(TextEncoder::models);
+        let parts: Vec<&Parameters> = texts
+            .map(|text| text.parameters())
+            .chain([model.vae.as_ref().unwrap().parameters()])
+            .collect();
+        let tensors = parts.iter().flat_map(|part| part.named());
+        tensors
+            .map(|(name, tensor)| (name.to_owned(), tensor.to_kind(Kind::Float)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(parameters(&again), parameters(&model));
 }
 
 #[test]
