@@ -23,7 +23,13 @@ FILES = {
 }
 SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 # What a class can do beside holding its fields: dualmd/reading.py.
-ALSO = {"ModelReport": "ModelReading", "AttackResult": "AttackReading", "Measurement": "MeasurementReading", "Verdict": "VerdictReading"}
+ALSO = {
+    "ModelReport": "ModelReading",
+    "ModelVerdict": "ModelVerdictReading",
+    "AttackResult": "AttackReading",
+    "Measurement": "MeasurementReading",
+    "Verdict": "VerdictReading",
+}
 # Whole numbers that the program keeps as floats.
 COUNTS = {
     "Copies": {"n_generated"},

@@ -6,12 +6,13 @@ Each adapter says what the network is asked and how it answers. Networks are ask
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .denoiser import Call, Denoiser, prediction_of
+from .denoiser import Call, Denoiser, Evaluated, prediction_of
 
 
 def _sides(size: Any) -> tuple[int, int]:
@@ -39,7 +40,6 @@ def _name(pipe: Any) -> str:
 
 def _of(pipe: Any, network: Any) -> dict[str, Any]:
     """What all adapters say."""
-    network.eval()
     scheduler = pipe.scheduler
     config = scheduler.config
     clips = bool(config.get("clip_sample", False))
@@ -61,7 +61,6 @@ def _ddpm(pipe: Any) -> Denoiser:
     height, width = _sides(unet.config.sample_size)
 
     def generate(seed: int, count: int, steps: int) -> Any:
-        pipe.set_progress_bar_config(disable=True)
         return _unit(pipe(batch_size=count, generator=_seeded(seed), num_inference_steps=steps, output_type="np").images)
 
     return Denoiser(
@@ -103,13 +102,11 @@ def _with_classes(pipe: Any, unet: Any, classes: int) -> Denoiser:
 def _ldm(pipe: Any) -> Denoiser:
     """`LDMPipeline`: a UNet2DModel of the latents of a VQModel. Latents are the encoder's, before they are quantised."""
     unet, vae = pipe.unet, pipe.vqvae
-    vae.eval()
     height, width = _sides(unet.config.sample_size)
     scale = float(getattr(vae.config, "scaling_factor", 1.0))
     times = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def generate(seed: int, count: int, steps: int) -> Any:
-        pipe.set_progress_bar_config(disable=True)
         return _unit(pipe(batch_size=count, generator=_seeded(seed), num_inference_steps=steps, output_type="np").images)
 
     return Denoiser(
@@ -144,7 +141,6 @@ class _Embedded:
 
 def _autoencoder(vae: Any) -> dict[str, Any]:
     """Images to latents and back, for an AutoencoderKL."""
-    vae.eval()
     scale, shift = float(vae.config.scaling_factor), float(getattr(vae.config, "shift_factor", None) or 0.0)
     return {
         "encode": lambda images: (vae.encode(images.to(vae.dtype)).latent_dist.mean - shift) * scale,
@@ -159,7 +155,6 @@ def _with_texts(pipe: Any, network: Any, channels: int, sides: tuple[int, int], 
     height, width = sides
 
     def generate(seed: int, count: int, steps: int, texts: list[str], guidance: float) -> Any:
-        pipe.set_progress_bar_config(disable=True)
         size = {"height": height * times, "width": width * times, **generating}
         made = pipe(
             prompt=texts, guidance_scale=guidance, num_inference_steps=steps, generator=_seeded(seed), output_type="np", **size
@@ -317,7 +312,6 @@ def _dit(pipe: Any) -> Denoiser:
         return network(x.to(network.dtype), timestep=t, class_labels=told).sample[:, :channels]
 
     def generate(seed: int, count: int, steps: int, texts: list[str], guidance: float) -> Any:
-        pipe.set_progress_bar_config(disable=True)
         told = [number(text) for text in texts]
         made = pipe(class_labels=told, guidance_scale=guidance, num_inference_steps=steps, generator=_seeded(seed), output_type="np")
         return _unit(made.images)
@@ -348,14 +342,40 @@ ADAPTERS: dict[str, Callable[..., Denoiser]] = {
 """The adapters by the names of the classes."""
 
 
+def _networks(pipe: Any) -> list[Any]:
+    """The parts of a pipeline that are networks."""
+    return [part for part in getattr(pipe, "components", {}).values() if callable(getattr(part, "modules", None))]
+
+
+@contextlib.contextmanager
+def _silent(pipe: Any) -> Iterator[None]:
+    """The pipeline shows no progress of its own in the block."""
+    before = dict(getattr(pipe, "_progress_bar_config", None) or {})
+    pipe.set_progress_bar_config(**{**before, "disable": True})
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)
+
+
+def _left_as_it_was(pipe: Any, made: Denoiser) -> Denoiser:
+    """A denoiser that asks the pipeline's networks in evaluation mode and without progress bars, and leaves the pipeline as it was."""
+    networks, generate = _networks(pipe), made.generate
+
+    def silently(*asked: Any) -> Any:
+        assert generate is not None
+        with _silent(pipe):
+            return generate(*asked)
+
+    own = {name: getattr(made, name) for name in ("call", "encode", "decode", "base")}
+    own["generate"] = silently if generate is not None else None
+    return dataclasses.replace(made, **{name: Evaluated(one, networks) for name, one in own.items() if one is not None})
+
+
 def _adapters(pipe: Any) -> list[Any]:
     """The layers of a pipeline in which an adapter (LoRA) of PEFT is at work."""
-    found: list[Any] = []
-    for part in getattr(pipe, "components", {}).values():
-        modules = getattr(part, "modules", None)
-        # A layer says whether its adapters are left out; of a whole network it is a method of this name.
-        found += [one for one in modules() if getattr(one, "disable_adapters", None) is False] if callable(modules) else []
-    return found
+    # A layer says whether its adapters are left out; of a whole network it is a method of this name.
+    return [one for network in _networks(pipe) for one in network.modules() if getattr(one, "disable_adapters", None) is False]
 
 
 def _base(layers: Sequence[Any], call: Call) -> Call:
@@ -396,7 +416,7 @@ def denoiser_of_pipeline(pipe: Any, **settings: Any) -> Denoiser:
             made = make(pipe, **own)
             if layers := _adapters(pipe):
                 made = dataclasses.replace(made, base=_base(layers, make(pipe, **own).call))
-            return dataclasses.replace(made, **settings)
+            return dataclasses.replace(_left_as_it_was(pipe, made), **settings)
     raise TypeError(
         f"no adapter for {type(pipe).__name__}: there are some for {', '.join(ADAPTERS)}. Any other model is audited as a callable: "
         "dualmd.audit(lambda x, t, c: network(x, t).sample, shape=(3, 32, 32), schedule=pipe.scheduler, members=..., nonmembers=...)"

@@ -22,7 +22,7 @@ from .adapters import denoiser_of_pipeline, is_pipeline
 from .called import VARIABLE, called
 from .defense import NOT_AS_ONE, is_pair
 from .denoiser import Denoiser, denoiser_of, serving
-from .flags import apart, count, flags, place
+from .flags import COUNTS, apart, count, flags, misspelt, place
 from .launcher import variables
 from .lora import opened
 from .onnx import is_onnx, onnx
@@ -40,6 +40,9 @@ T = TypeVar("T")
 Outcome = TypeVar("Outcome", bound="Audit | Seeds")
 # Options of an audit that are the model's, not the program's.
 _SETTINGS = [*(field.name for field in fields(Denoiser) if field.name != "call"), "image_size"]
+# What Python knows of `audit`: its arguments, settings of a model, counts, and flags that it looks at, or that are all but a setting (`generated`).
+_KNOWN = {"model", "members", "nonmembers", "out", "attacks", "quiet", "check", "part", "denoiser", "fail_on", "generated", "known_fraction", "lora", "pair"}
+_KNOWN |= {*_SETTINGS, *COUNTS}
 # Findings that `fail_on` may name, beside `void`.
 _FINDINGS = ("leak", "inverted", "set", "copies")
 # What the report calls a model that has no name.
@@ -231,6 +234,36 @@ def audit(
 ) -> Part: ...
 
 
+@overload
+def audit(
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
+    *,
+    members: StrPath,
+    nonmembers: StrPath,
+    out: StrPath | None = None,
+    attacks: Sequence[str] | str | None = None,
+    quiet: bool = False,
+    check: bool,
+    part: None = None,
+    **options: Any,
+) -> Audit | Check: ...
+
+
+@overload
+def audit(
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
+    *,
+    members: StrPath,
+    nonmembers: StrPath,
+    out: StrPath,
+    attacks: Sequence[str] | str | None = None,
+    quiet: bool = False,
+    check: Literal[False] = False,
+    part: str | None,
+    **options: Any,
+) -> Audit | Part: ...
+
+
 def audit(
     model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
     *,
@@ -270,12 +303,13 @@ def audit(
     stopped, with the folder where `out` was not given.
     """
     attacks = _names(attacks)
+    misspelt(options, _KNOWN)
     numbers = _number(part, check, out) if part is not None else (0, 0)
     own = {name: options.pop(name) for name in _SETTINGS if name in options}
     said = {"members": members, "nonmembers": nonmembers, "attacks": attacks, "out": out, **own, **options}
     served: Denoiser | None = None
     given = f"<{type(model).__name__}>"
-    if isinstance(options.get("pair"), (tuple, list)):
+    if options.get("pair") is not None:
         options["pair"] = _pair(options["pair"], options.get("lora"))
     if model is None or (isinstance(model, (str, os.PathLike, Mapping, Denoiser)) and not is_onnx(model)):
         # There it is the program's.
@@ -287,6 +321,11 @@ def audit(
     elif isinstance(model, (str, os.PathLike)):
         arguments, given = ["audit", os.fspath(model)], repr(os.fspath(model))
     elif isinstance(model, Mapping):
+        if files := [os.fsdecode(one) for one in model.values() if is_onnx(one)]:
+            raise TypeError(
+                f"{files[0]} in a dict: a dict has folders, and an ONNX file is audited by itself, dualmd.audit({files[0]!r}, ...); "
+                "dualmd.compare puts audits of the same images into one report"
+            )
         folders = {name: place(folder, f"the model {name!r}") for name, folder in model.items()}
         arguments, given = ["audit"], repr(folders)
         for name, where in folders.items():
@@ -300,6 +339,8 @@ def audit(
         given = f"<{served.name or type(model).__name__}>"
     elif callable(model):
         served = denoiser_of(model, **own)
+    elif model is None:
+        raise TypeError("no model: give one; or generated='images/' (images alone), pair=('first/', 'second/'), or denoiser='python serve.py'")
     else:
         raise TypeError(
             f"a model of type {type(model).__name__} cannot be audited: give a folder, a dict of folders by name, an ONNX file, a pipeline of diffusers, or a "
@@ -370,9 +411,9 @@ def _warned(lines: Sequence[str], found: T, raised: Sequence[Exception] = ()) ->
     return found
 
 
-def _pair(pair: Sequence[Any], lora: Any) -> tuple[Any, ...]:
+def _pair(pair: Any, lora: Any) -> tuple[Any, ...]:
     """The two models of a pair, which are not one: two folders, or two LoRAs over one base."""
-    if len(pair) != 2:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"pair={pair!r}: give the folders of two models, as in pair=('first/', 'second/')")
     first, second = (place(one, "pair") for one in pair)
     if isinstance(lora, (list, tuple)) and len(lora) == 2:
@@ -500,6 +541,8 @@ def compare(*audits: Audit | StrPath, out: StrPath, names: Sequence[str] | None 
     `audits`: two or more, as they were returned or by their folders. `names`: what each is called there (default: its folder's name).
     Other options are those of `dualmd compare` with underscores. Needs no libtorch. Raises as `audit` does.
     """
+    if any(isinstance(one, (list, tuple)) for one in audits):
+        raise TypeError("a list in place of an audit: give them one by one, as in dualmd.compare(first, second, out='both/') or dualmd.compare(*audits, out='both/')")
     folders = [one.folder if isinstance(one, Audit) else Path(place(one, "an audit")) for one in audits]
     if len(folders) < 2:
         raise TypeError(f"{len(folders)} audits: give two or more, as in dualmd.compare(first, second, out='both/')")
@@ -510,7 +553,12 @@ def compare(*audits: Audit | StrPath, out: StrPath, names: Sequence[str] | None 
     named = [os.fspath(f) for f in folders] if names is None else [f"{name}={os.fspath(f)}" for name, f in zip(names, folders)]
     where = place(out, "out")
     with _report(lambda: Audit(where)) as read:
-        ended = watched(["compare", *named, "--out", where, *flags(options)], quiet, variables())
+        try:
+            ended = watched(["compare", *named, "--out", where, *flags(options)], quiet, variables())
+        except ProgramError as error:
+            # How a name is given in a shell.
+            words = str(error).replace("NAME=FOLDER", "names=['first', 'second']")
+            raise ProgramError(error.status, words, error.output, error.warnings) from None
     return _warned(ended.unseen, read[0])
 
 

@@ -37,7 +37,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Union
 
-from .denoiser import PREDICTIONS, Denoiser, serve
+from .denoiser import PREDICTIONS, Denoiser, betas_of, products, serve
 from .lora import NoLora, from_peft, is_peft
 from .networks import DenoisingDiffusionPytorch, GuidedDiffusion, NotKnown, Weights
 from .onnx import is_onnx, onnx
@@ -137,7 +137,7 @@ def load(checkpoint: StrPath, *, image_size: int | tuple[int, int], weights: str
         shape = (unet.channels, height, width)
         _fits(shape, 2 ** (unet.levels - 1), place)
         return Denoiser(
-            lambda x, t, c: unet(x, t), shape=shape, prediction=prediction, schedule=_products(betas), parameters=unet.count(), **common
+            lambda x, t, c: unet(x, t), shape=shape, prediction=prediction, schedule=products(betas), parameters=unet.count(), **common
         )
     network = _guided_network(state, said, place, device)
     shape = (network.channels, height, width)
@@ -152,7 +152,7 @@ def load(checkpoint: StrPath, *, image_size: int | tuple[int, int], weights: str
         labels = [said.label] * len(x) if said.label is not None else _classes(texts, network.classes)
         return network(x, at, network.torch.tensor(labels, device=x.device))
 
-    table = _products(_betas(said.schedule or "linear", steps, place))
+    table = products(_betas(said.schedule or "linear", steps, place))
     told_classes = bool(network.classes) and said.label is None
 
     def generate(seed: int, count: int, taken: int, texts: list[str], guidance: float) -> Any:
@@ -364,24 +364,11 @@ def _fits(shape: tuple[int, int, int], times: int, place: str) -> None:
         raise NotKnown(f"{place}: image_size {shape[1]} x {shape[2]}: this network takes multiples of {times}")
 
 
-def _products(betas: Sequence[float]) -> list[float]:
-    """alphas_cumprod."""
-    product, table = 1.0, []
-    for beta in betas:
-        product *= 1.0 - beta
-        table.append(product)
-    return table
-
-
 def _betas(schedule: str, steps: int, place: str) -> list[float]:
     """The schedules of improved- and guided-diffusion by their names."""
-    if schedule == "linear":
-        first, last = 0.1 / steps, 20 / steps
-        return [first + (last - first) * n / max(steps - 1, 1) for n in range(steps)]
-    if schedule == "cosine":
-        abar = [math.cos((n / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for n in range(steps + 1)]
-        return [min(1 - after / before, 0.999) for before, after in zip(abar, abar[1:])]
-    raise NotKnown(f"{place}: schedule={schedule!r} is not known: it is linear or cosine")
+    if schedule not in ("linear", "cosine"):
+        raise NotKnown(f"{place}: schedule={schedule!r} is not known: it is linear or cosine")
+    return betas_of(schedule, steps)
 
 
 def _times(told: Told, place: str) -> tuple[int, float]:
@@ -678,7 +665,7 @@ def _onnx_of(file: StrPath, told: Mapping[str, Any], **settings: Any) -> Denoise
             raise NotKnown(f"{file} is an ONNX file, which has no {name}: leave it out")
     if told.get("steps", 1000) < 1:
         raise NotKnown(f"{file}: --steps {told['steps']} must be at least 1")
-    table = _products(_betas(told.get("schedule", "linear"), told.get("steps", 1000), str(file))) if told else None
+    table = products(_betas(told.get("schedule", "linear"), told.get("steps", 1000), str(file))) if told else None
     return onnx(file, schedule=table, **settings)
 
 

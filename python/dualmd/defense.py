@@ -110,16 +110,14 @@ class Split:
         return [image for image in self.members if image.half == 2]
 
     def __getitem__(self, key: str | os.PathLike[str] | Image) -> Image:
-        """An image by its name or its content id; by an `Image` of the split; or by a path, of which the file's name is enough."""
+        """An image by its name or its content id; by an `Image` of the split; or by a path, as text too, of which the file's name is enough."""
         if isinstance(key, Image):
             key = key.id
-        if isinstance(key, os.PathLike):
-            path = Path(key)
-            key = path.name if os.fspath(path) not in self._by_key else os.fspath(path)
-        try:
-            image = self._by_key[key]
-        except (KeyError, TypeError):
-            raise KeyError(f"{key!r} is no name or id of {self.file}") from None
+        path = os.fspath(key) if isinstance(key, (str, os.PathLike)) else None
+        found = path if path in self._by_key else Path(path).name if path is not None else None
+        if found is None or found not in self._by_key:
+            raise KeyError(f"{key!r} is no name or id of {self.file}")
+        image = self._by_key[found]
         if image is None:
             raise KeyError(f"several images of {self.file} are called {key!r}: use their content ids")
         return image

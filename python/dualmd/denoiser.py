@@ -64,7 +64,7 @@ _ELSEWHERE = "; x lies on the CPU unless device=... says where the model is, as 
 _ARRAYS = (None, "torch", "numpy")
 
 
-def _check_sides(name: str, sides: Any) -> None:
+def check_sides(name: str, sides: Any) -> None:
     """Refuses what is no (channels, height, width)."""
     try:
         good = len(sides) == 3 and all(int(side) == side and side > 0 for side in sides)
@@ -72,6 +72,30 @@ def _check_sides(name: str, sides: Any) -> None:
         good = False
     if not good:
         raise ValueError(f"{name}={sides!r} must be (channels, height, width), as in (3, 32, 32)")
+
+
+class Evaluated:
+    """A callable with networks in evaluation mode: for one question; and as long as a program is served, which asks for gradients after the answer."""
+
+    def __init__(self, call: Callable[..., Any], networks: Sequence[Any]) -> None:
+        self.call = call
+        self.networks = networks
+
+    def __call__(self, *question: Any) -> Any:
+        with self.asked():
+            return self.call(*question)
+
+    @contextlib.contextmanager
+    def asked(self) -> Iterator[None]:
+        """Each module is in the mode that it was in when the block is done."""
+        training = [module for network in self.networks for module in network.modules() if module.training]
+        try:
+            for module in training:
+                module.training = False
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
 
 @dataclass
@@ -84,7 +108,8 @@ class Denoiser:
         f32; t: [B], i64 timesteps where it predicts eps, v or x0, s in 0..1 for flow, sigma for edm (f32); c: a list of B texts, or None.
     shape: [C, H, W] of what the network sees: images in [-1, 1], or latents.
     prediction: what it predicts: eps (default), v, x0, flow or edm (`PREDICTIONS`).
-    schedule: a scheduler of diffusers, or its alphas_cumprod; None: DDPM's linear schedule of 1,000 steps.
+    schedule: a scheduler of diffusers, or its alphas_cumprod; or `linear` or `cosine`, as improved- and guided-diffusion have them, of 1,000 steps. None: `linear`,
+        which is DDPM's.
 
     Where it computes:
 
@@ -151,14 +176,23 @@ class Denoiser:
         for name in ("shape", "image_shape"):
             sides = getattr(self, name)
             if sides is not None or name == "shape":
-                _check_sides(name, sides)
+                check_sides(name, sides)
         for name in ("generate", "encode", "decode", "base"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise TypeError(f"{name} is of type {type(getattr(self, name)).__name__}: give a callable (help(dualmd.Denoiser))")
+        for name in ("name", "fingerprint"):
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise TypeError(f"{name}={getattr(self, name)!r} is of type {type(getattr(self, name)).__name__}: give a text")
+        if self.clip is not None:
+            self.clip = _clip(self.clip)
         if self.arrays not in _ARRAYS:
             raise ValueError(f"arrays={self.arrays!r}: give 'torch' or 'numpy'")
         # Told now and not in the middle of an audit.
-        if table_of(self.schedule) is None and self.schedule is not None and self.prediction in ("eps", "v", "x0"):
+        table = table_of(self.schedule)
+        timesteps = self.prediction in ("eps", "v", "x0")
+        if timesteps and table is not None:
+            _check_table(table)
+        elif timesteps and self.schedule is not None:
             raise ValueError(
                 f"schedule is a {type(self.schedule).__name__}, of flow matching, and prediction={self.prediction!r} needs timesteps with noise "
                 "levels: leave prediction out, or give the scheduler that the model was trained with"
@@ -203,26 +237,67 @@ def prediction_of(schedule: Any) -> str | None:
 
 
 def table_of(schedule: Any) -> list[float] | None:
-    """alphas_cumprod of a scheduler of diffusers, or of a list or array of them; None for a schedule without one (flow matching)."""
+    """alphas_cumprod of a scheduler of diffusers, of a list or array of them, or of a schedule's name; None for one without (flow matching)."""
+    if isinstance(schedule, str):
+        if schedule not in ("linear", "cosine"):
+            raise ValueError(f"schedule={schedule!r} is not known: give 'linear', 'cosine', a scheduler of diffusers, or a list of alphas_cumprod")
+        return products(betas_of(schedule, 1000))
     if schedule is None or "FlowMatch" in type(schedule).__name__:
         return None
     betas = getattr(schedule, "betas", None)
     if betas is not None:
         # The scheduler's own product is an f32, in which 1 - abar has four digits at t = 0. Its betas have seven.
-        product, table = 1.0, []
-        for beta in betas.tolist():
-            product *= 1.0 - float(beta)
-            table.append(product)
-        return table
+        return products(map(float, betas.tolist()))
     values = getattr(schedule, "alphas_cumprod", schedule)
     values = values.tolist() if hasattr(values, "tolist") else values
     try:
         return [float(value) for value in values]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(
             f"schedule: it is of type {type(schedule).__name__} and has no betas and no alphas_cumprod: pass a scheduler of diffusers, a list of alphas_cumprod, "
-            "or None for DDPM's linear schedule of 1,000 steps"
+            "'linear' or 'cosine', or None for DDPM's linear schedule of 1,000 steps"
         ) from error
+
+
+def betas_of(schedule: str, steps: int) -> list[float]:
+    """The schedules of improved- and guided-diffusion by their names, `linear` and `cosine`."""
+    if schedule == "linear":
+        first, last = 0.1 / steps, 20 / steps
+        return [first + (last - first) * n / max(steps - 1, 1) for n in range(steps)]
+    abar = [math.cos((n / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for n in range(steps + 1)]
+    return [min(1 - after / before, 0.999) for before, after in zip(abar, abar[1:])]
+
+
+def products(betas: Iterable[float]) -> list[float]:
+    """alphas_cumprod."""
+    product, table = 1.0, []
+    for beta in betas:
+        product *= 1.0 - beta
+        table.append(product)
+    return table
+
+
+def _check_table(table: Sequence[float]) -> None:
+    """Refuses what are no alphas_cumprod, as the program does."""
+    if not table:
+        raise ValueError("schedule is empty: give alphas_cumprod, one for each timestep")
+    for t, (before, value) in enumerate(zip([1.0, *table], table)):
+        if not 0 < value < before:
+            raise ValueError(
+                f"schedule: alphas_cumprod[{t}] = {value} must lie between 0 and {before}, both excluded: it is the share of the image's variance in x_t, and "
+                "falls with t (betas are none)"
+            )
+
+
+def _clip(value: Any) -> float:
+    """To what the predicted image is clipped."""
+    try:
+        clip = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        clip = math.nan
+    if not 0 < clip < math.inf:
+        raise ValueError(f"clip={value!r}: give a number above 0, as in clip=1.0, or None for no clipping")
+    return clip
 
 
 @dataclass
@@ -469,8 +544,11 @@ class _Session:
 
     def run(self) -> None:
         """Answers until the program says bye or is gone."""
-        while self.answered():
-            pass
+        call = self.denoiser.call
+        asked: contextlib.AbstractContextManager[Any] = call.asked() if isinstance(call, Evaluated) else contextlib.nullcontext()
+        with asked:
+            while self.answered():
+                pass
 
     def answered(self) -> bool:
         """Answers a question; whether there may be another. Nothing of it is held on to afterwards."""

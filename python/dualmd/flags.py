@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import filecmp
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 _SHOW = {"help": "help() of the function", "version": "dualmd.__version__"}
 # How files of weights end.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
-# Options that are counts. A flag alone, or 4.0, is none.
-_COUNTS = frozenset(
+COUNTS = frozenset(
     ("batch", "captions", "clique", "clusters", "epochs", "images", "mitigate_steps", "number", "per_prompt")
     + ("rank", "ranks", "search_steps", "seed", "seeds", "steps", "threads")
 )
+"""Options that are counts. A flag alone, or 4.0, is none."""
+# How much alike two names are that may be one misspelt: all flags of the program are less alike to what is theirs in Python.
+_ALIKE = 0.81
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
@@ -31,7 +34,7 @@ def flags(options: Mapping[str, Any]) -> list[str]:
         value = _plain(value)
         if name in _SHOW and value is not None and value is not False:
             raise TypeError(f"{name} is no option of a call: see {_SHOW[name]}")
-        if name in _COUNTS:
+        if name in COUNTS:
             count(name, value)
         if value is True:
             out.append(flag)
@@ -56,6 +59,15 @@ def count(name: str, value: Any) -> None:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if value is not None and not whole and not (isinstance(value, str) and value.strip().lstrip("+-").isdigit()):
         raise TypeError(f"{name}={value!r}: give a whole number, as in {name}=64")
+
+
+def misspelt(options: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `TypeError` for an option that is all but one of those known. Others are the program's to judge."""
+    known = sorted(known)
+    for name in options:
+        meant = [] if name in known else difflib.get_close_matches(name, known, 1, _ALIKE)
+        if meant:
+            raise TypeError(f"{name} is no option: did you mean {meant[0]}?")
 
 
 def apart(first: Any, second: Any, what: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, Union
 
-from .denoiser import Denoiser, denoiser_of
+from .denoiser import Denoiser, check_sides, denoiser_of
 from .networks import NotKnown
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -26,19 +26,23 @@ _KINDS = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(double)": "f8"
 
 def is_onnx(model: Any) -> TypeGuard[StrPath]:
     """Is it the path of an ONNX file?"""
-    return isinstance(model, (str, os.PathLike)) and os.fsdecode(model).endswith(".onnx")
+    return isinstance(model, (str, os.PathLike)) and os.fsdecode(model).lower().endswith(".onnx")
 
 
-def onnx(file: StrPath, *, shape: Sequence[int] | None = None, device: Any = None, **settings: Any) -> Denoiser:
+def onnx(file: StrPath, *, shape: Sequence[int] | str | None = None, device: Any = None, **settings: Any) -> Denoiser:
     """The denoiser in an ONNX file: a network of images or latents [B, C, H, W] and timesteps (sigma, s: see `prediction`) [B] or [1].
 
-    `shape`: [C, H, W], where the file leaves them open. `device`: "cuda" or "cuda:1", where this onnxruntime has CUDA; None: the CPU. `settings`: fields of
+    `shape`: [C, H, W], or "C,H,W" as in a shell, where the file leaves them open. `device`: "cuda" or "cuda:1", where this onnxruntime has CUDA; None: the CPU. `settings`: fields of
     `Denoiser`: `schedule=scheduler`, `prediction="v"`, `clip=1.0`, ... Its first output is the prediction; of twice as many channels the second half, a learnt
     variance, is left. A batch that is fixed in the file is filled up. Attacks on gradients cannot be run.
 
     Raises `NotKnown` for a file that takes something else, `ModuleNotFoundError` where there is no onnxruntime.
     """
     path = Path(file)
+    if isinstance(shape, str):
+        shape = [int(side) if side.strip().isdecimal() else 0 for side in shape.split(",")]
+    if shape is not None:
+        check_sides("shape", shape)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: name an ONNX file")
     session = _session(path, device)
@@ -60,7 +64,7 @@ def onnx(file: StrPath, *, shape: Sequence[int] | None = None, device: Any = Non
         if not all(isinstance(side, int) for side in sides):
             raise NotKnown(f"{path} leaves open which images it takes ({sides}): pass shape=(channels, height, width), in the shell --shape C,H,W")
         shape = sides
-    elif len(shape) != 3 or any(isinstance(fixed, int) and fixed != side for fixed, side in zip(sides, shape)):
+    elif any(isinstance(fixed, int) and fixed != side for fixed, side in zip(sides, shape)):
         raise NotKnown(f"{path} takes images {sides}, and shape={tuple(shape)}")
     size = image.shape[0] if isinstance(image.shape[0], int) else None
     # A level for all images, where the batch has not that length by itself.

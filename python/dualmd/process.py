@@ -6,6 +6,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ _WARNINGS = ("warning: ", "note: ")
 _REPEATED = 50
 # What an error says whose reasons are warnings before it.
 _ABOVE = "the reasons are above"
+# What an error about arguments says to whoever typed them: the usage, to the next empty line, and where to read on.
+_TYPED = re.compile(r"\n+Usage: .*?(?=\n\n|\Z)|\n+For more information, try [^\n]*", re.DOTALL)
 _STOPPING = "finishing the step; Ctrl-C again stops at once"
 # What a status means that no line of the program says.
 _MEANS = {
@@ -214,5 +217,5 @@ def _words(status: int, lines: list[str], warned: Sequence[str] = ()) -> str:
     errors = [n for n, line in enumerate(lines) if line.startswith("error:")]
     if status in _MEANS and not errors:
         return _MEANS[status]
-    words = "".join(lines[errors[-1] if errors else 0 :]).strip()
+    words = _TYPED.sub("", "".join(lines[errors[-1] if errors else 0 :])).strip()
     return "\n".join([*dict.fromkeys(warned), words]) if _ABOVE in words else words

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .report_types import AttackResult, Measurement
 
 R = TypeVar("R", bound="Record")
+T = TypeVar("T")
 
 # Letters of a text that a record's short form shows.
 _LETTERS = 60
@@ -74,6 +75,13 @@ def _numbers(auc: float, interval: tuple[float, float]) -> str:
     return f"AUC {auc:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
+class Named(dict[str, T]):
+    """Values by name. A name that is not there is refused with those that are."""
+
+    def __missing__(self, key: str) -> T:
+        raise KeyError(f"{key!r}: there are {', '.join(map(repr, self)) or 'none'}")
+
+
 class ModelReading(Record):
     """What can be asked of a model of a report."""
 
@@ -87,14 +95,14 @@ class ModelReading(Record):
     def attacks(self) -> dict[str, AttackResult]:
         """The results by the attacks' names, such as `sima`, as report.json has them: the numbers of a result are of all members.
         Of a teacher, which was trained on half of them, see `shown`."""
-        return {result.attack: result for result in self.results}
+        return Named({result.attack: result for result in self.results})
 
     @property
     def shown(self) -> dict[str, Measurement]:
         """What the report shows of each attack that gave a result, by name: the numbers of the members that this model was trained on
         (`primary`: of a teacher its own half, of other models all)."""
         found = ((result.attack, result.view(self.primary)) for result in self.results if result.status == "ok")
-        return {attack: measured for attack, measured in found if measured is not None}
+        return Named({attack: measured for attack, measured in found if measured is not None})
 
     @property
     def failed(self) -> dict[str, str]:
@@ -158,6 +166,18 @@ class MeasurementReading(Record):
 
     def __str__(self) -> str:
         return _numbers(self.auc, self.auc_ci)
+
+
+class ModelVerdictReading(Record):
+    """What can be asked of the verdict on a model."""
+
+    if TYPE_CHECKING:
+        model: str
+
+    @property
+    def name(self) -> str:
+        """The model's name, as that of a model of the report: the same as `model`."""
+        return self.model
 
 
 class VerdictReading(Record):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .reading import Record
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .report_types import ModelReport
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -68,7 +69,8 @@ class Check(Record):
 
     @property
     def seconds(self) -> float | None:
-        """About how long generated images and attacks take together, in seconds; None where no network is asked."""
+        """About how long generated images and attacks take together, in seconds; None where no network is asked. It leaves out image quality, copies,
+        controls and statistics, as the text says (`print`)."""
         both = [one for one in (self.seconds_to_generate, self.seconds_to_attack) if one is not None]
         return sum(both) if both else None
 
@@ -233,6 +235,19 @@ class Models(dict[str, "ModelReport"]):
         if name is None or name not in self.keys():
             raise KeyError(f"{key!r}: the report has {', '.join(map(repr, self)) or 'no model'}")
         return self[name]
+
+    @overload
+    def get(self, key: str, default: None = None, /) -> ModelReport | None: ...
+
+    @overload
+    def get(self, key: str, default: ModelReport, /) -> ModelReport: ...
+
+    @overload
+    def get(self, key: str, default: T, /) -> ModelReport | T: ...
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """The model of a name, as `[]` finds it; else the default."""
+        return self[key] if key in self else default
 
     def __contains__(self, key: object) -> bool:
         return super().__contains__(key) or (isinstance(key, str) and super().__contains__(self._own.get(key)))

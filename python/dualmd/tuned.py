@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .defense import DualMDPipeline
-from .flags import apart
+from .flags import apart, place
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -33,10 +33,10 @@ def tuned_pair(first: StrPath, second: StrPath | None = None, *, base: Any = Non
     It protects images that are given out, not the adapters: each of them gives away the half that it was trained on.
     """
     if second is None:
-        models = Path(first) / "models"
+        models = Path(place(first, "first")) / "models"
         places = [models / "teacher-1", models / "teacher-2"]
     else:
-        places = [Path(first), Path(second)]
+        places = [Path(place(first, "first")), Path(place(second, "second"))]
     files = [_file(place) for place in places]
     apart(files[0], files[1], "a pair")
     diffusers = importlib.import_module("diffusers")

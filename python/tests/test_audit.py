@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -18,7 +19,8 @@ import dualmd
 from dualmd import defense, engine
 from dualmd.called import called
 from dualmd.convert import Told
-from dualmd.process import _words
+from dualmd.flags import misspelt
+from dualmd.process import _words, answer
 
 SPLIT = {"members": "fashion#member", "nonmembers": "fashion#nonmember", "split": "run/split.json"}
 
@@ -47,6 +49,10 @@ class Reports(unittest.TestCase):
             self.assertEqual(found.models["a"].shown["sima"].interval, (0.9, 1.0))
             self.assertEqual(set(found.models["c"].shown), {"sima"})
             self.assertEqual(str(found.models["a"]), "a (a), members of D1\n  sima: AUC 1.000 (0.900-1.000)\n  gsa2: no result (no gradients)")
+            # What is there is named.
+            for named in (found.models["c"].attacks, found.models["c"].shown):
+                with self.assertRaisesRegex(KeyError, "'nope': there are 'sima'"):
+                    named["nope"]
             with self.assertRaisesRegex(ValueError, "pooled, d1 or d2"):
                 found.models["a"].attacks["sima"].view("d3")
             sima_of, gsa_of = (found.models["a"].attacks[name].parameters for name in ("sima", "gsa2"))
@@ -95,12 +101,24 @@ class Reports(unittest.TestCase):
         self.assertEqual((sima.n_members, sima.n_nonmembers, sima.status), (8, 16, "ok"))
         self.assertIn("AUC", str(sima))
         self.assertTrue(run.verdict.summary and str(run))
-        self.assertEqual(run.verdict.models[0].model, "baseline")
+        self.assertEqual((run.verdict.models[0].model, run.verdict.models[0].name), ("baseline", "baseline"))
         rows = run.scores()
         self.assertNotIn("pandas", sys.modules)
         self.assertEqual(len(rows), 3 * 24)
         self.assertEqual(sum(row["member"] for row in rows if row["attack"] == "loss"), 8)
         self.assertIn("<iframe", run._repr_html_())
+
+    def test_a_models_own_name_is_as_good_everywhere(self):
+        models = [{"name": "model", "title": "model"}]
+        plan = {"models": [{"name": "model", "model": {"config": {"name": "mine"}}}]}
+        verdict = {"models": [{"model": "model", "finding": "chance", "text": "", "conclusion": {"kind": "unknown"}}]}
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "report.json").write_text(json.dumps({"schema": 1, "models": models, "run": plan, "verdict": verdict}))
+            found = dualmd.Audit(folder)
+        for name in ("model", "mine"):
+            self.assertTrue(name in found.models and found.models[name] is found.models.get(name), name)
+        self.assertEqual(("other" in found.models, found.models.get("other"), found.models.get("other", 3)), (False, None, 3))
+        self.assertEqual(found.verdict.models[0].name, "model")
 
     def test_a_report_of_a_later_version_is_refused(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -188,6 +206,11 @@ class Audits(unittest.TestCase):
             dualmd.audit("run/models/baseline", **SPLIT, nonsense=3, quiet=True)
         self.assertEqual(caught.exception.status, 2)
         self.assertIn("--nonsense", str(caught.exception))
+
+    def test_every_flag_of_the_program_passes_for_no_misspelt_one(self):
+        flags = re.findall(r"--([a-z][a-z0-9-]+)", answer(["audit", "--help"]))
+        self.assertIn("known-fraction", flags)
+        misspelt((flag.replace("-", "_") for flag in flags), dualmd.audit.__globals__["_KNOWN"])
 
     def test_a_temporary_folder_stays_until_it_is_deleted_and_goes_when_the_audit_fails(self):
         with own_temporary_folder() as place:
@@ -300,6 +323,13 @@ class Audits(unittest.TestCase):
         self.assertEqual(_words(3, progress), "the report has a finding that --fail-on names")
         self.assertIn("memory", _words(-9, progress))
 
+    def test_how_to_type_a_command_is_no_word_of_an_exception(self):
+        typed = ["error: unexpected argument '--x' found\n", "\n", "  tip: a similar one: '--y'\n", "\n", "Usage: dualmd audit --members <DATA>\n", "           <MODEL>...\n", "\n"]
+        more = ["For more information, try '--help'.\n"]
+        wanted = "error: unexpected argument '--x' found\n\n  tip: a similar one: '--y'"
+        for lines in (typed + more, typed, typed[:4] + more, ["".join(typed + more)]):
+            self.assertEqual(_words(2, lines), wanted)
+
     def test_ctrl_c_stops_it_and_the_same_call_goes_on(self):
         text = Path("tiny.toml").read_text().replace("steps = 4", "steps = 4000")
         Path("long.toml").write_text(text)
@@ -343,6 +373,30 @@ class Rocs(unittest.TestCase):
             dualmd.roc([1.0, 2.0])
         with self.assertRaisesRegex(dualmd.ProgramError, "nowhere.csv"):
             dualmd.roc("nowhere.csv")
+
+    def test_what_is_no_list_or_no_rate_is_named(self):
+        for given, words in (
+            ((5, [1]), "scores is of type int: give a list"),
+            (([1.0], "1"), "labels is of type str: give a list"),
+            (({1.0: 1}, [1]), "scores is of type dict: give a list"),
+        ):
+            with self.assertRaisesRegex(TypeError, words):
+                dualmd.roc(*given)
+        for fpr in ("a few", [None], [[0.1]]):
+            with self.assertRaisesRegex(TypeError, "give a rate of false alarms or several"):
+                dualmd.roc([1.0, 2.0], [1, 0], fpr=fpr)
+        with self.assertRaisesRegex(ValueError, "fpr is empty"):
+            dualmd.roc([1.0, 2.0], [1, 0], fpr=[])
+        asked = []
+
+        def answered(arguments):
+            asked.append(arguments[-1])
+            return json.dumps([{"attack": "a", "auc": 1.0, "auc_ci": [0.5, 1.0], "finding": "chance"}])
+
+        with mock.patch.dict(dualmd.roc.__globals__, answer=answered):
+            for fpr in (0.25, "0.25", [0.25], (0.25, 0.5), "0.25, 0.5", mock.Mock(spec=["tolist"], tolist=lambda: 0.25)):
+                dualmd.roc([1.0, 2.0], [1, 0], fpr=fpr)
+        self.assertEqual(asked, ["--fpr=0.25"] * 3 + ["--fpr=0.25,0.5"] * 2 + ["--fpr=0.25"])
 
 
 class Engines(unittest.TestCase):

@@ -58,9 +58,10 @@ class Splits(unittest.TestCase):
             split = dualmd.Split(file)
             for key in (split.d1[0], "train/x.png", pathlib.Path("train/x.png")):
                 self.assertEqual(split[key], split.d1[0])
-            self.assertEqual(split[pathlib.Path("sides/members/y.png")], split.d2[0])
+            for key in (pathlib.Path("sides/members/y.png"), "sides/members/y.png"):
+                self.assertEqual(split[key], split.d2[0])
             self.assertIsInstance(split.d1[0], dualmd.Image)
-            for key in (pathlib.Path("z.png"), 3, ["y.png"]):
+            for key in (pathlib.Path("z.png"), "sides/z.png", "", 3, ["y.png"]):
                 with self.assertRaisesRegex(KeyError, "is no name or id"):
                     split[key]
 

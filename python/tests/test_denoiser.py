@@ -265,6 +265,14 @@ class Settings(unittest.TestCase):
             ({"shape": (3, 8, 8), "arrays": "jax"}, "'torch' or 'numpy'"),
             ({"shape": (3, 8, 8), "schedule": object()}, "no betas and no alphas_cumprod"),
             ({"shape": (3, 8, 8), "schedule": FlowMatchScheduler(), "prediction": "eps"}, "of flow matching"),
+            ({"shape": (3, 8, 8), "schedule": "sigmoid"}, "schedule='sigmoid' is not known: give 'linear', 'cosine'"),
+            ({"shape": (3, 8, 8), "schedule": ["a"]}, "no betas and no alphas_cumprod"),
+            ({"shape": (3, 8, 8), "schedule": []}, "schedule is empty"),
+            ({"shape": (3, 8, 8), "schedule": [1e-4, 2e-2]}, "alphas_cumprod.1. = 0.02 must lie between 0 and 0.0001.*betas are none"),
+            ({"shape": (3, 8, 8), "clip": "1"}, "clip='1': give a number above 0"),
+            ({"shape": (3, 8, 8), "clip": -1.0}, "clip=-1.0: give a number above 0"),
+            ({"shape": (3, 8, 8), "clip": True}, "clip=True: give a number above 0"),
+            ({"shape": (3, 8, 8), "name": 5}, "name=5 is of type int: give a text"),
         ]:
             with self.assertRaisesRegex((TypeError, ValueError), words):
                 server.denoiser_of(zeros, **settings)
@@ -287,6 +295,15 @@ class Settings(unittest.TestCase):
         self.assertIsNone(server.prediction_of([0.9, 0.5]))
         self.assertIsNone(server.table_of(FlowMatchScheduler()))
         self.assertEqual(server.table_of((0.9, 0.5)), [0.9, 0.5])
+
+    def test_schedules_have_names(self):
+        linear, cosine = (server.table_of(name) for name in ("linear", "cosine"))
+        self.assertEqual((len(linear), len(cosine)), (1000, 1000))
+        # DDPM's: betas from 0.0001 to 0.02. The cosine's first value is the square of two cosines' quotient.
+        self.assertAlmostEqual(linear[0], 1 - 1e-4, places=12)
+        self.assertAlmostEqual(linear[-1] / linear[-2], 1 - 0.02, places=9)
+        self.assertAlmostEqual(cosine[0], 0.99995871, places=7)
+        self.assertEqual(dualmd.Denoiser(zeros, shape=(1, 2, 2), schedule="cosine").schedule, "cosine")
 
     def test_pipelines_of_an_unknown_class_get_the_list(self):
         class DiffusionPipeline:
@@ -341,6 +358,58 @@ class Bases(unittest.TestCase):
         self.assertEqual((seen, layers[0].disable_adapters, layers[0].weight.requires_grad), ([True, True], False, False))
 
 
+class Module:
+    """What torch's modules have."""
+
+    def __init__(self, training, *inner):
+        self.training, self.inner = training, inner
+
+    def modules(self):
+        return [self, *(one for part in self.inner for one in part.modules())]
+
+
+class Pipelines(unittest.TestCase):
+    def pipe(self):
+        class Pipe:
+            components = {"unet": Module(True, Module(False), Module(True)), "tokenizer": object()}
+            _progress_bar_config = {"leave": False}
+
+            def set_progress_bar_config(self, **settings):
+                self._progress_bar_config = settings
+
+        return Pipe()
+
+    def test_networks_and_progress_bars_are_left_as_they_were(self):
+        pipe = self.pipe()
+        modules = pipe.components["unet"].modules()
+        seen = []
+
+        def look(*asked):
+            seen.append(([one.training for one in modules], pipe._progress_bar_config.get("disable", False)))
+            return asked[0] / asked[1]
+
+        before = [True, False, True]
+        made = adapters._left_as_it_was(pipe, dualmd.Denoiser(look, shape=(1, 2, 2), generate=look, encode=look))
+        self.assertEqual((seen, [one.training for one in modules], made.decode), ([], before, None))
+        for call, silent in ((made.call, False), (made.generate, True), (made.encode, False)):
+            self.assertEqual(call(6, 3, None), 2)
+            # Also where it fails.
+            with self.assertRaises(ZeroDivisionError):
+                call(6, 0, None)
+            self.assertEqual((seen[-2:], [one.training for one in modules]), ([([False] * 3, silent)] * 2, before))
+            self.assertEqual(pipe._progress_bar_config, {"leave": False})
+
+    def test_they_are_in_evaluation_mode_as_long_as_they_are_served(self):
+        """Gradients are asked for after the answer."""
+        pipe = self.pipe()
+        modules = pipe.components["unet"].modules()
+        peer = Peer(adapters._left_as_it_was(pipe, dualmd.Denoiser(zeros, shape=(1, 2, 2))))
+        peer.ask("hello", version="1")
+        self.assertEqual([one.training for one in modules], [False] * 3)
+        peer.close()
+        self.assertEqual([one.training for one in modules], [True, False, True])
+
+
 class Onnx(unittest.TestCase):
     def test_rows_are_asked_together_as_the_network_takes_them(self):
         levels = [3, 1, 3, 2, 1]
@@ -360,7 +429,24 @@ class Onnx(unittest.TestCase):
             with mock.patch.dict(sys.modules, {"onnxruntime": None}), self.assertRaisesRegex(ModuleNotFoundError, "pip install onnxruntime"):
                 dualmd.audit(str(file), members="a", nonmembers="b")
         # Folders and other texts are the program's.
+        self.assertTrue(onnx.is_onnx("Model.ONNX"))
         self.assertFalse(onnx.is_onnx("model/") or onnx.is_onnx(None) or onnx.is_onnx({"a": "b.onnx"}))
+
+    def test_sizes_are_said_as_in_a_shell(self):
+        class One:
+            def __init__(self, name, shape, kind="tensor(float)"):
+                self.name, self.shape, self.type = name, shape, kind
+
+        session = mock.Mock()
+        session.get_inputs.return_value = [One("x", ["n", "c", "h", "w"]), One("t", ["n"])]
+        session.get_outputs.return_value = [One("y", [])]
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(onnx, "_session", lambda *_: session):
+            file = Path(folder, "unet.onnx")
+            file.touch()
+            self.assertEqual(onnx.onnx(file, shape="3, 8,8", schedule="cosine").shape, (3, 8, 8))
+            for shape in (8, "3,8", "3,8,x", (3, 8)):
+                with self.assertRaisesRegex(ValueError, "must be .channels, height, width."):
+                    onnx.onnx(file, shape=shape)
 
     def test_the_program_is_told_who_serves_files(self):
         told = launcher.environment(engine.Engine(Path("/lib"), "of a test"), {})

@@ -612,8 +612,34 @@ class Wrong(Case):
         self.program("report(value('--out'))")
         dualmd.audit(denoiser="python serve.py", **SIDES, out="a", quiet=True)
         self.assertEqual((self.heard[1], value_of(self.heard, "--denoiser")), ("--members", "python serve.py"))
-        with self.assertRaisesRegex(TypeError, "of type NoneType cannot be audited"):
+        with self.assertRaisesRegex(TypeError, "no model: give one; or generated=.*pair=.*denoiser="):
             dualmd.audit(**SIDES)
+
+    def test_a_misspelt_setting_is_named(self):
+        self.program("report(value('--out'))")
+        for option, meant in (("predictions", "prediction"), ("schedules", "schedule"), ("member", "members"), ("image", "images"), ("fail_one", "fail_on")):
+            with self.assertRaisesRegex(TypeError, f"^{option} is no option: did you mean {meant}\\?$"):
+                dualmd.audit("m", **SIDES, **{option: 1})
+        # Flags of the program that look like one, and whatever looks like none, are the program's.
+        dualmd.audit(generated="g/", **SIDES, out="a", no_images=True, nonsense=3, quiet=True)
+        self.assertEqual((value_of(self.heard, "--generated"), value_of(self.heard, "--nonsense")), ("g/", "3"))
+        self.assertIn("--no-images", self.heard)
+
+    def test_what_is_given_in_place_of_a_model_is_named(self):
+        with self.assertRaisesRegex(TypeError, "pair='first/': give the folders of two"):
+            dualmd.audit(pair="first/", **SIDES)
+        with self.assertRaisesRegex(TypeError, "b.onnx in a dict.*by itself"):
+            dualmd.audit({"a": "a/", "b": "b.onnx"}, **SIDES)
+        with self.assertRaisesRegex(TypeError, "^first is of type NoneType: give a path"):
+            dualmd.tuned_pair(None)
+
+    def test_names_of_a_comparison_are_said_as_in_python(self):
+        with self.assertRaisesRegex(TypeError, "one by one, as in dualmd.compare.first, second"):
+            dualmd.compare(["a/", "b/"], out="both")
+        self.program("say('error: two models would be called \"audit\": give their audits different names (NAME=FOLDER)'); sys.exit(1)")
+        with self.assertRaisesRegex(dualmd.ProgramError, "different names .names=.'first', 'second'..") as caught:
+            dualmd.compare("1/audit", "2/audit", out="both", quiet=True)
+        self.assertEqual(caught.exception.status, 1)
 
     def test_folders_that_are_no_report(self):
         with self.assertRaisesRegex(FileNotFoundError, "nowhere/report.json is not there: there is no such folder"):

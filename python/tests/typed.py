@@ -14,11 +14,15 @@ def audits() -> None:
     part: dualmd.Part = dualmd.audit("m", members="a", nonmembers="b", out="c", part="1/4")
     seconds: float | None = check.seconds
     names: list[str] = part.missing
+    whether, perhaps = bool(names), names[0] if names else None
+    checked: dualmd.Audit | dualmd.Check = dualmd.audit("m", members="a", nonmembers="b", check=whether)
+    in_parts: dualmd.Audit | dualmd.Part = dualmd.audit("m", members="a", nonmembers="b", out="c", part=perhaps)
+    found: dualmd.ModelReport | None = report.models.get("m")
     # A part lies in a folder that all parts share.
     dualmd.audit("m", members="a", nonmembers="b", part="1/4")  # type: ignore[call-overload]
     dualmd.audit("m", members="a", nonmembers="b", check=True, out="c", part="1/4")  # type: ignore[call-overload]
     shown: Measurement = report.models["m"].shown["sima"]
-    print(seconds, names, shown)
+    print(seconds, names, shown, checked, in_parts, found)
 
 
 def runs() -> None:
