@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .reading import AttackReading, MeasurementReading, ModelReading, Record, VerdictReading
+from .reading import AttackReading, MeasurementReading, ModelReading, ModelVerdictReading, Record, VerdictReading
 
 Advice = str
 
@@ -787,7 +787,7 @@ class ModelReport(ModelReading):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ModelVerdict(Record):
+class ModelVerdict(ModelVerdictReading):
     """The verdict on one model.
 
     advice: What to do with the model, by the rules of the guide; empty where it has no line in `releases`.
