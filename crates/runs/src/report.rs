@@ -4,7 +4,7 @@ use crate::errors::{FOUND, VOID};
 use crate::machine;
 use crate::reporter::Reporter;
 use anyhow::Result;
-use dualmd_audit::report::Verdict;
+use dualmd_audit::report::{ModelVerdict, Verdict};
 use dualmd_audit::{Finding, Report};
 use dualmd_experiment::bail_usage;
 use dualmd_experiment::choices::FailOn;
@@ -124,7 +124,7 @@ pub fn write(folder: &Path, mut report: Report, options: ReportOptions) -> Resul
     Ok(Written { report, html, json })
 }
 
-/// The exit code of reports: [`FOUND`] if one has a finding that `fail_on` names, else [`VOID`] if it names anything and one is void,
+/// The exit code of reports: [`FOUND`] if a model that could be released has a finding that `fail_on` names, else [`VOID`] if it names anything and one is void,
 /// else 0. Nothing can be found in a void report, so it never passes for one in which nothing was found. The reason goes to `reporter`.
 pub fn exit_code<'a>(
     verdicts: impl IntoIterator<Item = &'a Verdict>,
@@ -135,7 +135,7 @@ pub fn exit_code<'a>(
     for model in verdicts.iter().flat_map(|v| &v.models) {
         reporter.concluded(&model.model, model.finding.name());
     }
-    let models = verdicts.iter().flat_map(|v| &v.models);
+    let models = verdicts.iter().flat_map(|v| for_release(v));
     let found = models
         .filter(|model| model.finding != Finding::Void)
         .map(|model| {
@@ -155,6 +155,16 @@ pub fn exit_code<'a>(
         code = if code == 0 { VOID } else { code };
     }
     code
+}
+
+/// The models that could be released. Teachers could not: each gives away its half, so that every training with the defence would fail. All
+/// models of reports that do not say it, as those of early versions.
+fn for_release(verdict: &Verdict) -> impl Iterator<Item = &ModelVerdict> {
+    let is = |model: &&ModelVerdict| {
+        let mut lines = verdict.releases.iter();
+        verdict.releases.is_empty() || lines.any(|line| line.model == model.model)
+    };
+    verdict.models.iter().filter(is)
 }
 
 /// The exit code of findings: [`FOUND`] if one is named by `fail_on`, else 0. `found`: of what, the finding, and its words for
@@ -187,6 +197,26 @@ fn names(fail_on: &[FailOn], finding: Finding) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reporter::Silent;
+
+    #[test]
+    fn teachers_are_not_for_release_and_fail_nothing() {
+        let verdict = |releases: &str, student: &str| -> Verdict {
+            let model = |name: &str, finding: &str| {
+                format!(r#"{{"model": "{name}", "finding": "{finding}", "text": ""}}"#)
+            };
+            let models = [model("teacher-1", "leak"), model("student", student)].join(", ");
+            let text = format!(r#"{{"releases": [{releases}], "models": [{models}]}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let line = r#"{"model": "student", "what": "weights", "attacks": 0, "strongest": null, "found": null,
+            "found_groups": null, "advice": "withhold", "because": ""}"#;
+        let code = |verdict: &Verdict| exit_code([verdict], &[FailOn::Leak], &Silent);
+        assert_eq!(code(&verdict(line, "chance")), 0);
+        assert_eq!(code(&verdict(line, "leak")), FOUND);
+        // An early report does not say who could be released.
+        assert_eq!(code(&verdict("", "chance")), FOUND);
+    }
 
     #[test]
     fn a_comparison_of_another_command_is_known() {

@@ -123,10 +123,9 @@ pub(super) fn unlike_training(
     let strange = count(members, None);
     Ok((strange > 0).then(|| {
         format!(
-            "{strange} of {} members are not in the split that {} was trained on: whether it saw them is not known. An image that was scaled or \
-             changed is another one there",
-            members.len(),
-            shown(model)
+            "{strange} of {} members are not in the split that this model was trained on: whether it saw them is not known. An image that was \
+             scaled or changed is another one there",
+            members.len()
         )
     }))
 }
