@@ -529,7 +529,17 @@ impl Release {
     }
 }
 
-/// "finds 6 of 64 members (guessing: less than 1)", and the rate of false alarms where it is not 1 in 100; of people where groups are known.
+/// How the words of a line begin: a count that is not told from chance says so first.
+fn finds(line: &Release) -> &'static str {
+    match line.advice {
+        Advice::NothingFound | Advice::MeasureAgain | Advice::IfNoSecret => {
+            "not told from guessing:"
+        }
+        Advice::Withhold | Advice::NotTested => "finds",
+    }
+}
+
+/// "finds 6 of 64 members (guessing: less than 1)", or "not told from guessing: 1 of 64 members (guessing: less than 1)", and the rate of false alarms where it is not 1 in 100; of people where groups are known.
 pub fn in_words(line: &Release) -> Option<String> {
     let (found, whom) = match (&line.found_groups, &line.found) {
         (Some(groups), _) => (groups, "groups"),
@@ -545,7 +555,8 @@ pub fn in_words(line: &Release) -> Option<String> {
         None => String::new(),
     };
     Some(format!(
-        "finds {} of {} {whom}{half} (guessing: {}){at}",
+        "{} {} of {} {whom}{half} (guessing: {}){at}",
+        finds(line),
         grouped(found.found as i64),
         grouped(found.total as i64),
         by_guessing(found.by_guessing)
@@ -589,7 +600,8 @@ pub fn of_halves(line: &Release, models: &[ModelReport]) -> Option<String> {
         false => String::new(),
     };
     Some(format!(
-        "finds {} of {} members of D1 and {} of {} of D2 (guessing: {guessing}){at}",
+        "{} {} of {} members of D1 and {} of {} of D2 (guessing: {guessing}){at}",
+        finds(line),
         grouped(one.found as i64),
         grouped(one.total as i64),
         grouped(two.found as i64),
@@ -667,6 +679,13 @@ mod tests {
         assert_eq!(
             in_words(&found[2]).as_deref(),
             Some("finds 100 of 100 members (guessing: 1)")
+        );
+        // A count that is not told from chance is no finding.
+        let nothing = in_words(&found[0]).expect("counted");
+        assert!(
+            nothing.starts_with("not told from guessing: ")
+                && nothing.ends_with(" of 100 members (guessing: 1)"),
+            "{nothing}"
         );
         assert_eq!(
             headline(&found.iter().collect::<Vec<_>>()),

@@ -12,6 +12,7 @@ use dualmd_audit::report::{AttackResult, Report};
 use dualmd_audit::{NotRun, not_run};
 
 const NOT_RECORDED: &str = "not recorded";
+const NONE_RUN: &str = "none was run";
 
 /// A question that the annex of every report answers.
 const GUARANTEE: &str = "A formal guarantee (differential privacy)";
@@ -214,7 +215,9 @@ fn images(report: &Report) -> String {
         None => "not tested".to_owned(),
         Some(b) => {
             let outcome = match &*b.outcome {
-                "passed" => "no: a classifier that never saw the model cannot tell them apart",
+                "passed" => {
+                    "not seen: a classifier that never saw the model does not tell them apart"
+                }
                 "warning" => {
                     "a little: a classifier that never saw the model does better than chance"
                 }
@@ -226,8 +229,15 @@ fn images(report: &Report) -> String {
                 true => String::new(),
                 false => format!(". {}", text(&b.why)),
             };
+            let unseen = match &*b.outcome {
+                "passed" => format!(
+                    "; a difference of up to {} is not ruled out",
+                    rate(b.auc_ci[1])
+                ),
+                _ => String::new(),
+            };
             format!(
-                "{outcome} (AUC {}, {}){why}",
+                "{outcome} (AUC {}, {}{unseen}){why}",
                 rate(b.auc),
                 interval(b.auc_ci)
             )
@@ -281,9 +291,11 @@ fn attackers(report: &Report) -> String {
                 titles.push(r.title.clone());
             }
         }
-        match titles.is_empty() {
-            true => "none gave a result".to_owned(),
-            false => text(&list(&titles)),
+        let mut tried = report.models.iter().flat_map(|m| &m.results);
+        match (titles.is_empty(), tried.any(which)) {
+            (true, false) => NONE_RUN.to_owned(),
+            (true, true) => "some were run, and none gave a result".to_owned(),
+            (false, _) => text(&list(&titles)),
         }
     };
     let mut rows = Vec::new();
@@ -300,7 +312,7 @@ fn attackers(report: &Report) -> String {
         ("unknown", "not recorded what"),
     ] {
         let own = ran(&|r: &AttackResult| r.access == access);
-        if access != "unknown" || own != "none gave a result" {
+        if access != "unknown" || own != NONE_RUN {
             rows.push(vec![who.to_owned(), own]);
         }
     }

@@ -317,7 +317,8 @@ fn counts_at_another_rate_of_false_alarms_name_it() {
     let counts = |text: &str| {
         let rows = text
             .lines()
-            .filter(|l| l.contains("finds ") && l.starts_with('|'));
+            .filter(|l| l.contains("finds ") || l.contains("not told from guessing: "))
+            .filter(|l| l.starts_with('|'));
         let rows: Vec<String> = rows.map(str::to_owned).collect();
         assert!(!rows.is_empty(), "{text}");
         rows
@@ -577,6 +578,43 @@ fn the_annex_tells_not_seen_from_not_known() {
     };
     let text = annex(&report);
     assert!(text.contains(&wanted), "{wanted} is missing in\n{text}");
+}
+
+/// Attacks that gave no result are not said to be absent, and absent ones are not said to have given none.
+#[test]
+fn the_annex_tells_not_run_from_without_a_result() {
+    let mut report = fixture();
+    for result in report.models.iter_mut().flat_map(|m| &mut m.results) {
+        result.pooled = None;
+    }
+    let who = "| the picture and the weights |";
+    let row = format!("{who} some were run, and none gave a result |");
+    let text = annex(&report);
+    assert!(text.contains(&row), "{text}");
+    for model in &mut report.models {
+        model.results.clear();
+    }
+    let text = annex(&report);
+    assert!(text.contains(&format!("{who} none was run |")), "{text}");
+}
+
+/// A classifier that sees nothing does not rule out what its interval has.
+#[test]
+fn the_annex_says_what_the_blind_test_does_not_rule_out() {
+    let mut report = fixture();
+    let blind = report
+        .controls
+        .blind_baseline
+        .as_mut()
+        .expect("a blind test");
+    blind.outcome = "passed".into();
+    (blind.auc, blind.auc_ci) = (0.65, [0.39, 0.86]);
+    let text = annex(&report);
+    let said = "; a difference of up to 0.86 is not ruled out)";
+    assert!(
+        text.contains(said) && text.contains("| not seen: a classifier"),
+        "{text}"
+    );
 }
 
 /// Of a comparison the annex has each audit's date, auditor and command, and does not take whoever compared for whoever audited.
