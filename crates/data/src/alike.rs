@@ -385,7 +385,7 @@ fn reach(rmse: f64, cells: usize, rounding: f64) -> u32 {
     (cells as f64 * level * level).ceil() as u32
 }
 
-/// A distance as a part of the furthest that may be, in 65,536ths: by that, distances of several kinds are compared.
+/// A distance as a part of the furthest that may be, in parts of 65,536: by that, distances of several kinds are compared.
 fn part_of(distance: u32, furthest: u32) -> u64 {
     (u64::from(distance) << 16) / u64::from(furthest.max(1))
 }
