@@ -44,6 +44,10 @@ class Live:
         except ValueError:
             return False
         kind = event.get("event")
+        if kind not in ("progress", "working", "finished"):
+            self.working = ""
+            # A result is said in words as well.
+            return bool(kind == "result")
         title = ", ".join(filter(None, [event.get("model"), event.get("task")]))
         if kind == "working":
             # Of what is counted, how long ago it was.
@@ -52,9 +56,6 @@ class Live:
             self._write(self._line())
             return True
         self.working = ""
-        if kind not in ("progress", "finished"):
-            # A result is said in words as well.
-            return bool(kind == "result")
         if kind == "finished":
             # And whatever of it did not get to its end.
             self.shown = {name: text for name, text in self.shown.items() if name.partition(", ")[0] != title}

@@ -255,7 +255,10 @@ mod tests {
         assert!(Claim::linked(file(), &path).is_none());
         let claim = Claim::linked(own, &path).unwrap();
         assert!(claim.renew(b"beat 1").unwrap());
-        assert_eq!(crate::list(dir.path()).unwrap(), std::slice::from_ref(&path));
+        assert_eq!(
+            crate::list(dir.path()).unwrap(),
+            std::slice::from_ref(&path)
+        );
         claim.release().unwrap();
         assert!(!path.exists());
     }
