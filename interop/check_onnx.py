@@ -2,7 +2,7 @@
 
     check_onnx.py MEMBERS NONMEMBERS FOLDER
 
-The network is x t, written down here byte by byte. Its answers are compared with numpy's, for files with open and fixed batches and all kinds of
+The network is x t / 1000, written down here byte by byte, which no sampler drives beyond all numbers. Its answers are compared with numpy's, for files with open and fixed batches and all kinds of
 timesteps; then an audit of the file, from Python and by --denoiser, with one of the same function as a callable.
 """
 
@@ -48,17 +48,19 @@ def node(kind, inputs, output, attribute=None):
 
 
 def product(images, levels, kind=INT64, variance=False):
-    """x t, where t is of `kind`; with `variance` as many channels again."""
+    """x t / 1000, where t is of `kind`; with `variance` as many channels again."""
     nodes = [
         node("Cast", ["t"], "as float", ("to", FLOAT)),
         node("Reshape", ["as float", "sides"], "column"),
-        node("Mul", ["x", "column"], "half" if variance else "y"),
+        node("Mul", ["x", "column"], "thousandfold"),
+        node("Mul", ["thousandfold", "scale"], "half" if variance else "y"),
         *([node("Concat", ["half", "x"], "y", ("axis", 1))] if variance else []),
     ]
     sides = field(1, 4) + field(2, INT64) + field(9, struct.pack("<4q", -1, 1, 1, 1)) + field(8, "sides")
+    scale = field(2, FLOAT) + field(9, struct.pack("<f", 1e-3)) + field(8, "scale")
     answer = [images[0], images[1] * (1 + variance), *images[2:]]
     ends = field(11, told("x", FLOAT, images)) + field(11, told("t", kind, levels)) + field(12, told("y", FLOAT, answer))
-    graph = b"".join([*nodes, field(2, "product"), field(5, sides), ends])
+    graph = b"".join([*nodes, field(2, "product"), field(5, sides), field(5, scale), ends])
     return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13))
 
 
@@ -83,10 +85,10 @@ def check_answers(folder):
         for variance in (False, True):
             denoiser = onnx(written(folder, name, images, levels, variance=variance), **more)
             assert tuple(denoiser.shape) == sides and denoiser.name == f"{name}.onnx", denoiser
-            np.testing.assert_allclose(denoiser.call(x, t, None), x * t.reshape(-1, 1, 1, 1), rtol=1e-6)
+            np.testing.assert_allclose(denoiser.call(x, t, None), x * t.reshape(-1, 1, 1, 1) / 1000, rtol=1e-5)
     sigma = np.array([0.5, 0.5, 0.25, 2.0, 0.5], "f4")
     flow = onnx(written(folder, "flow", ("B", *sides), ("B",), kind=FLOAT), prediction="flow")
-    np.testing.assert_allclose(flow.call(x, sigma, None), x * sigma.reshape(-1, 1, 1, 1), rtol=1e-6)
+    np.testing.assert_allclose(flow.call(x, sigma, None), x * sigma.reshape(-1, 1, 1, 1) / 1000, rtol=1e-5)
 
 
 def refused(words, call):
@@ -129,7 +131,7 @@ def check_audits(members, others, folder):
     attacks = ["loss", "sima"]
     plain = {"members": members, "nonmembers": others, "attacks": attacks, "quiet": True}
     dualmd.audit(file, out=out / "file", **plain)
-    dualmd.audit(lambda x, t, c: x * t.astype("f4").reshape(-1, 1, 1, 1), shape=sides, arrays="numpy", out=out / "callable", **plain)
+    dualmd.audit(lambda x, t, c: x * t.astype("f4").reshape(-1, 1, 1, 1) / 1000, shape=sides, arrays="numpy", out=out / "callable", **plain)
     arguments = ["--members", members, "--nonmembers", others, "--attacks", ",".join(attacks), "-o", str(out / "shell")]
     dualmd.call(["audit", "--denoiser", str(file), *arguments], quiet=True)
     wanted = scores(out / "callable")
