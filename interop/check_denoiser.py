@@ -299,7 +299,9 @@ def check_bases():
 def check_classes():
     """A DDPM with classes is told the number of each image's."""
     pipe = ddpm_of_classes()
+    pipe.unet.eval()
     denoiser = denoiser_of_pipeline(pipe)
+    assert denoiser.fingerprint == denoiser_of_pipeline(pipe).fingerprint
     x, t = torch.randn(2, 3, SIDE, SIDE), torch.tensor([300, 20])
     with torch.no_grad():
         assert torch.equal(denoiser.call(x, t, ["4", "0"]), pipe.unet(x, t, class_labels=torch.tensor([4, 0])).sample)
