@@ -200,7 +200,7 @@ fn run(args: &[String]) -> Result<()> {
 fn is_help_of_xtask(command: &str, rest: &[String]) -> bool {
     let others = match command {
         "demo" => true,
-        "bench" => bench_script(rest).is_some(),
+        "bench" => matches!(benchmark(rest), Benchmark::Script(..)),
         _ => false,
     };
     !others && rest.iter().any(|a| asks_for_help(a))
@@ -263,28 +263,33 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
     workspace::replace_process(program)
 }
 
-/// The script of bench that the arguments ask for, and its own arguments. None for what Rust does.
-fn bench_script(args: &[String]) -> Option<(&'static str, &[String])> {
-    match args.split_first() {
-        Some((first, rest)) => match first.as_str() {
-            "full-size" | "roofline" | "--check" | "--instructions" => None,
-            "fine-tuning" => Some(("fine_tuning.py", rest)),
-            "suite" => Some(("suite.py", rest)),
-            _ => Some(("bench.py", args)),
-        },
-        None => Some(("bench.py", args)),
+/// What `bench` runs, and its arguments.
+enum Benchmark<'a> {
+    /// A script beside PyTorch.
+    Script(&'static str, &'a [String]),
+    /// What needs no Python, or starts it by itself.
+    Own(fn(&Workspace, &[String]) -> Result<()>, &'a [String]),
+}
+
+fn benchmark(args: &[String]) -> Benchmark<'_> {
+    let Some((first, rest)) = args.split_first() else {
+        return Benchmark::Script("bench.py", args);
+    };
+    match first.as_str() {
+        "full-size" => Benchmark::Own(full_size, rest),
+        "roofline" => Benchmark::Own(roofline, rest),
+        "--check" => Benchmark::Own(guard::run, rest),
+        "--instructions" => Benchmark::Own(instructions::run, rest),
+        "fine-tuning" => Benchmark::Script("fine_tuning.py", rest),
+        "suite" => Benchmark::Script("suite.py", rest),
+        _ => Benchmark::Script("bench.py", args),
     }
 }
 
 fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
-    let Some((script, args)) = bench_script(args) else {
-        let (first, rest) = (args[0].as_str(), &args[1..]);
-        return match first {
-            "full-size" => full_size(workspace, rest),
-            "roofline" => roofline(workspace, rest),
-            "--check" => guard::run(workspace, rest),
-            _ => instructions::run(workspace, rest),
-        };
+    let (script, args) = match benchmark(args) {
+        Benchmark::Script(script, args) => (script, args),
+        Benchmark::Own(run, args) => return run(workspace, args),
     };
     let script = workspace.root.join("bench").join(script);
     if args.iter().any(|a| asks_for_help(a)) {
