@@ -21,6 +21,20 @@ fn run(
         .collect()
 }
 
+/// The same of the library's composition, in f64.
+fn composed(leaves: &[Tensor; 4], projection: &Tensor, groups: i64, silu: bool) -> Vec<Tensor> {
+    let doubles = [0, 1, 2, 3].map(|i: usize| leaves[i].to_kind(Kind::Double));
+    run(
+        &doubles,
+        &projection.to_kind(Kind::Double),
+        |x, add, w, b| {
+            let u = x + add.unsqueeze(-1).unsqueeze(-1);
+            let y = u.group_norm(groups, Some(w), Some(b), 1e-5, false);
+            if silu { y.silu() } else { y }
+        },
+    )
+}
+
 #[test]
 fn fused_equals_composed_in_values_and_gradients() {
     let mut rng = dualmd_data::stream(1, "test", 0);
@@ -41,16 +55,7 @@ fn fused_equals_composed_in_values_and_gradients() {
         ];
         let projection = draw(&shape);
         for silu in [true, false] {
-            let doubles = [0, 1, 2, 3].map(|i: usize| leaves[i].to_kind(Kind::Double));
-            let exact = run(
-                &doubles,
-                &projection.to_kind(Kind::Double),
-                |x, add, w, b| {
-                    let u = x + add.unsqueeze(-1).unsqueeze(-1);
-                    let y = u.group_norm(groups, Some(w), Some(b), 1e-5, false);
-                    if silu { y.silu() } else { y }
-                },
-            );
+            let exact = composed(&leaves, &projection, groups, silu);
             for channels_last in [false, true] {
                 let fused = run(&leaves, &projection, |x, add, w, b| {
                     let x = if channels_last {
@@ -93,16 +98,7 @@ fn in_bf16_only_what_comes_out_is_rounded() {
         ];
         let projection = halved(draw(&shape));
         for silu in [true, false] {
-            let doubles = [0, 1, 2, 3].map(|i: usize| leaves[i].to_kind(Kind::Double));
-            let exact = run(
-                &doubles,
-                &projection.to_kind(Kind::Double),
-                |x, add, w, b| {
-                    let u = x + add.unsqueeze(-1).unsqueeze(-1);
-                    let y = u.group_norm(groups, Some(w), Some(b), 1e-5, false);
-                    if silu { y.silu() } else { y }
-                },
-            );
+            let exact = composed(&leaves, &projection, groups, silu);
             for channels_last in [false, true] {
                 let fused = run(&leaves, &projection, |x, add, w, b| {
                     let x = x.to_kind(Kind::BFloat16);
@@ -115,7 +111,7 @@ fn in_bf16_only_what_comes_out_is_rounded() {
                     assert_eq!(y.kind(), Kind::BFloat16);
                     y
                 });
-                for (what, bound, (a, b)) in [
+                for ((what, bound), (a, b)) in [
                     ("y", 2.0_f64.powi(-8)),
                     ("dx", 2.0_f64.powi(-8)),
                     ("dadd", 2e-5),
@@ -124,7 +120,6 @@ fn in_bf16_only_what_comes_out_is_rounded() {
                 ]
                 .into_iter()
                 .zip(fused.iter().zip(&exact))
-                .map(|((what, bound), pair)| (what, bound, pair))
                 {
                     // Rounding is by the size of each number, and of sums by the largest.
                     let scale = match what {
